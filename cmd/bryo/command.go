@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// streams are a command's standard input, output and error.
+type streams struct {
+	in       *os.File
+	out, err *os.File
+}
+
+// Exit codes of bryo itself; otherwise the command's own, or 128+n for signal n.
+const (
+	exitOK         = 0
+	exitFailed     = 125 // bryo could not do it
+	exitCannotRun  = 126 // the command is there but cannot be executed
+	exitNotFound   = 127 // the command is not there
+	exitUsage      = exitFailed
+	signalExitBase = 128
+)
+
+// command is one verb of the command line. The table gives dispatch, help,
+// completion and the man page.
+type command struct {
+	name  string
+	args  string
+	short string
+	run   func(args []string, s streams) int
+}
+
+// commands is in the order of the help.
+func commands() []command {
+	return []command{
+		{"run", "[FLAGS] ROOTFS [COMMAND [ARG...]]", "run a command in a new container", runRun},
+		{"explain", "[--program|--json] [FLAGS] ROOTFS [COMMAND [ARG...]]", "print what run would do", runExplain},
+		{"unshare", "[COMMAND [ARG...]]", "run a command under your id map, without a container", runUnshare},
+		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor},
+		{"version", "", "print the version", runVersion},
+		{"help", "[COMMAND]", "print help", runHelp},
+	}
+}
+
+// run finds the verb and carries it out; the result is the exit code.
+func run(args []string, s streams) int {
+	if len(args) == 0 {
+		return usage(s, "which command?")
+	}
+	name := args[0]
+	if name == "-h" || name == "--help" {
+		name = "help"
+	}
+	if name == "--version" {
+		name = "version"
+	}
+	for _, c := range commands() {
+		if c.name == name {
+			return c.run(args[1:], s)
+		}
+	}
+	return usage(s, fmt.Sprintf("there is no command %q", name))
+}
+
+func usage(s streams, why string) int {
+	fmt.Fprintf(s.err, "bryo: %s\nfix: bryo run ROOTFS [COMMAND], or one of %s\nmore: bryo help\n", why, strings.Join(names(), " "))
+	return exitUsage
+}
+
+func names() []string {
+	var list []string
+	for _, c := range commands() {
+		list = append(list, c.name)
+	}
+	return list
+}

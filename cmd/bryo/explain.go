@@ -1,0 +1,3 @@
+package main
+
+func runExplain(args []string, s streams) int { return exitFailed }

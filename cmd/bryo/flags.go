@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"bryo/fsroot"
+	"bryo/idmap"
+	"bryo/rootless"
+	"bryo/rootless/confine"
+	"bryo/rootless/ns"
+)
+
+// value is a flag that parses straight into the request.
+type value struct {
+	set  func(string) error
+	kind string
+	text string
+}
+
+func (v *value) Set(text string) error { v.text = text; return v.set(text) }
+func (v *value) String() string        { return v.text }
+func (v *value) Type() string          { return v.kind }
+
+// each is a flag that may be repeated: parse's results are appended.
+func each[T any](list *[]T, kind string, parse func(string) (T, error)) *value {
+	return &value{kind: kind, set: func(text string) error {
+		item, err := parse(text)
+		if err == nil {
+			*list = append(*list, item)
+		}
+		return err
+	}}
+}
+
+// one is a flag whose last value counts.
+func one[T any](target *T, kind string, parse func(string) (T, error)) *value {
+	return &value{kind: kind, set: func(text string) error {
+		item, err := parse(text)
+		if err == nil {
+			*target = item
+		}
+		return err
+	}}
+}
+
+// runFlags is the command line of run and explain.
+func runFlags(s streams) (*pflag.FlagSet, *request) {
+	r := &request{life: life{StatusFD: -1}}
+	flags := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	flags.SetInterspersed(false)
+	flags.SetOutput(s.err)
+	flags.SortFlags = false
+	flags.Usage = func() {}
+	namespaceFlags(flags, &r.spec)
+	rootFlags(flags, &r.spec)
+	processFlags(flags, &r.spec)
+	lifeFlags(flags, r)
+	return flags, r
+}
+
+func namespaceFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
+	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(spec, text) }}, "userns",
+		"id map: auto, single, keep-id[:UID,GID], or join:PID|/path")
+	flags.Var(each((*[]idmap.Extent)(&spec.IDs.UIDs), "C:H:N", idmap.ParseExtent), "uidmap", "map N user ids from C inside to H on the host")
+	flags.Var(each((*[]idmap.Extent)(&spec.IDs.GIDs), "C:H:N", idmap.ParseExtent), "gidmap", "the same for group ids")
+	for _, k := range []ns.Kind{ns.Mount, ns.PID, ns.UTS, ns.IPC, ns.Cgroup, ns.Time} {
+		flags.Var(one(&spec.Namespaces[k], "WHENCE", ns.Parse), k.Flag(), k.File()+" namespace: own, host, join:PID|/path")
+	}
+	net := &value{kind: "NET", set: func(text string) error { return setNet(spec, text) }}
+	flags.Var(net, "net", "network: none, host, join:PID|/path")
+	flags.Var(net, "network", "the same as --net")
+	_ = flags.MarkHidden("network")
+	flags.Var(one(&spec.Offsets, "CLOCK=OFFSET,...", ns.ParseOffsets), "time-offset", "shift the clocks monotonic and boottime")
+	flags.StringVarP(&spec.Hostname, "hostname", "h", "", "host name; by default the container's id")
+	flags.StringVar(&spec.Domainname, "domainname", "", "NIS domain name")
+	flags.Var(each(&spec.Sysctls, "NAME=VALUE", ns.ParseSysctl), "sysctl", "set a kernel parameter of the container's namespaces")
+}
+
+func setUserns(spec *rootless.Spec, text string) error {
+	if how, _, _ := strings.Cut(text, ":"); how == "join" || how == "ns" || how == "container" || how == "host" || how == "own" || how == "private" {
+		source, err := ns.Parse(text)
+		spec.Namespaces[ns.User] = source
+		return err
+	}
+	ids, err := idmap.ParseSpec(text)
+	if err == nil {
+		ids.UIDs, ids.GIDs = spec.IDs.UIDs, spec.IDs.GIDs
+		spec.IDs = ids
+	}
+	return err
+}
+
+func setNet(spec *rootless.Spec, text string) error {
+	if text == "none" {
+		spec.Namespaces[ns.Net], spec.NoNetwork = ns.Source{}, true
+		return nil
+	}
+	source, err := ns.Parse(text)
+	if err != nil {
+		return fmt.Errorf("%q is none of none, host, join:PID, join:/path", text)
+	}
+	spec.Namespaces[ns.Net] = source
+	return nil
+}
+
+func rootFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
+	flags.BoolVar(&spec.Root.ReadOnly, "read-only", false, "no writes to the root file system; /tmp, /run and /var/tmp are in memory")
+	flags.BoolVar(&spec.Root.Ephemeral, "ephemeral", false, "throw writes to the root file system away")
+	flags.VarP(each(&spec.Mounts, "SOURCE:TARGET[:OPTION,...]", fsroot.ParseVolume), "volume", "v", "mount a file or directory of the host")
+	flags.Var(each(&spec.Mounts, "type=TYPE,...", fsroot.ParseMount), "mount", "mount type=bind|tmpfs|overlay,src=...,dst=...,OPTION")
+	flags.Var(each(&spec.Mounts, "TARGET[:OPTION,...]", fsroot.ParseTmpfs), "tmpfs", "mount an empty file system in memory")
+	flags.Var(each(&spec.Devices, "/dev/NAME[:/dev/NAME]", fsroot.ParseDevice), "device", "show a device of the host")
+	flags.Var(one(&spec.ShmSize, "SIZE", fsroot.ParseSize), "shm-size", "size of /dev/shm, as 64m")
+}
+
+func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
+	p := &spec.Process
+	text := func(s string) (string, error) { return s, nil }
+	flags.VarP(one(&p.User, "USER[:GROUP]", parseUser), "user", "u", "run as this user, a name of the root's /etc/passwd or a number")
+	flags.Var(each(&p.Groups, "GROUP", text), "group-add", "be in this group, too")
+	flags.StringVarP(&p.Dir, "workdir", "w", "", "working directory")
+	flags.VarP(&value{kind: "KEY[=VALUE]", set: func(s string) error { return addEnv(p, s) }}, "env", "e", "set a variable, or pass it on")
+	flags.Var(&value{kind: "FILE", set: func(s string) error { return addEnvFile(p, s) }}, "env-file", "set the variables in a file of KEY=VALUE lines")
+	host := flags.VarPF(&value{kind: "bool", set: func(s string) error { return addHostEnv(p, s) }}, "env-host", "", "pass all variables on")
+	host.NoOptDefVal = "true"
+	flags.Var(&value{kind: "COMMAND", set: func(s string) error { p.Entrypoint = []string{s}; return nil }}, "entrypoint", "execute this, with COMMAND and its arguments behind it")
+	flags.Var(each(&p.Limits, "NAME=SOFT[:HARD]", confine.ParseLimit), "ulimit", "set a resource limit")
+	flags.Var(&value{kind: "MODE", set: func(s string) error { return setUmask(p, s) }}, "umask", "file mode mask, octal")
+	flags.Var(capFlag(&p.Caps.Add), "cap-add", "keep a capability")
+	flags.Var(capFlag(&p.Caps.Drop), "cap-drop", "drop a capability, or all")
+	flags.Var(one(&p.StopSignal, "SIGNAL", parseSignal), "stop-signal", "what stops the command")
+	flags.BoolVar(&p.AsPID1, "as-pid-1", false, "make the command PID 1, without bryo's init")
+	flags.BoolVarP(&p.Terminal, "tty", "t", false, "give the command a terminal of its own")
+	flags.BoolVar(&p.Nest, "nest", false, "allow user namespaces inside")
+	flags.Var(&value{kind: "bool", set: refusePrivileged}, "privileged", "refused: see bryo doctor privileged")
+	flags.Lookup("privileged").NoOptDefVal = "true"
+	flags.Lookup("privileged").Hidden = true
+}
+
+func lifeFlags(flags *pflag.FlagSet, r *request) {
+	var interactive, remove bool
+	flags.BoolVarP(&interactive, "interactive", "i", false, "taken for podman's sake: input is always passed on")
+	flags.BoolVar(&remove, "rm", false, "taken for podman's sake: nothing is left behind")
+	flags.Var(each(&r.spec.Labels, "KEY=VALUE", func(s string) (string, error) { return s, nil }), "label", "attach a label")
+	flags.IntVar(&r.life.StatusFD, "status-fd", -1, "write JSON lines about the container to this descriptor")
+	flags.StringVar(&r.life.PIDFile, "pidfile", "", "write the container's process id to this file")
+	flags.BoolVar(&r.spec.BestEffort, "best-effort", false, "go on without protections that the kernel refuses")
+}
+
+// parseRun reads the command line of run.
+func parseRun(args []string, s streams) (*request, error) {
+	flags, r := runFlags(s)
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	return r, r.finish(flags.Args())
+}
+
+// finish reads ROOTFS, COMMAND and its arguments.
+func (r *request) finish(args []string) error {
+	if len(args) == 0 {
+		return errors.New("no root file system was given\nfix: bryo run DIRECTORY [COMMAND], or bryo run host COMMAND")
+	}
+	spec := &r.spec
+	if args[0] == "host" {
+		spec.Root.Host = true
+	} else {
+		spec.Root.Path = args[0]
+	}
+	args = args[1:]
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	spec.Process.Args = args
+	if len(spec.IDs.UIDs)+len(spec.IDs.GIDs) > 0 {
+		spec.IDs.Mode = idmap.Explicit
+	}
+	return nil
+}
+
+func parseUser(text string) (string, error) {
+	if text == "" {
+		return "", errors.New("an empty user; leave --user out for root")
+	}
+	return text, nil
+}
+
+func addEnv(p *rootless.ProcessSpec, text string) error {
+	key, _, found := strings.Cut(text, "=")
+	if key == "" {
+		return fmt.Errorf("%q: write KEY=VALUE, or KEY to pass your own on", text)
+	}
+	if !found {
+		v, there := os.LookupEnv(key)
+		if !there {
+			return nil
+		}
+		text = key + "=" + v
+	}
+	p.Env = append(p.Env, text)
+	return nil
+}
+
+func addEnvFile(p *rootless.ProcessSpec, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		line := strings.TrimLeft(lines.Text(), " \t")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := addEnv(p, line); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return lines.Err()
+}
+
+func addHostEnv(p *rootless.ProcessSpec, text string) error {
+	on, err := strconv.ParseBool(text)
+	if err == nil && on {
+		p.Env = append(os.Environ(), p.Env...)
+	}
+	return err
+}
+
+func setUmask(p *rootless.ProcessSpec, text string) error {
+	mask, err := strconv.ParseUint(text, 8, 32)
+	if err != nil || mask > 0o777 {
+		return fmt.Errorf("%q: write an octal mask, as 0022", text)
+	}
+	umask := uint32(mask)
+	p.Umask = &umask
+	return nil
+}
+
+func capFlag(set *confine.Caps) *value {
+	return &value{kind: "CAP", set: func(text string) error {
+		for name := range strings.SplitSeq(text, ",") {
+			caps, err := confine.ParseCap(name)
+			if err != nil {
+				return err
+			}
+			*set |= caps
+		}
+		return nil
+	}}
+}
+
+func parseSignal(text string) (string, error) { return text, nil }
+
+func refusePrivileged(string) error {
+	return errors.New("a rootless container has no privileges of the host to give; ask for what is needed with --cap-add, --device or --nest")
+}

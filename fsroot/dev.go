@@ -1,0 +1,81 @@
+package fsroot
+
+import (
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless/program"
+)
+
+// Sizes of the small file systems, in bytes. /dev holds the files that bryo
+// writes, too.
+const (
+	devSize = 1 << 20
+)
+
+// makeDev makes /dev: an own tmpfs with the host's harmless devices, the
+// user's, pseudo-terminals, shared memory and message queues.
+func (b *Builder) makeDev() {
+	b.p.Step("mount", "/dev")
+	b.dev = b.tmpfs(0o755, devSize, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	b.p.MoveMount(b.dev, b.standardDir(devDir))
+	for i, n := range nodes() {
+		b.p.Step("make", "/dev/"+n.name)
+		b.p.MoveMount(b.nodes[i], b.newFile(b.dev, n.name))
+	}
+	b.null = b.nodes[0]
+	b.p.Step("make", "links in /dev")
+	for _, l := range links() {
+		b.p.Symlinkat(l.target, b.dev, l.name)
+	}
+	b.mountDev("pts", "devpts", b.ptsOptions(), unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	b.mountDev("shm", "tmpfs", []option{{"mode", "1777"}, {"size", strconv.FormatUint(b.plan.ShmSize, 10)}}, kernelAttributes)
+	b.mountDev("mqueue", "mqueue", nil, kernelAttributes)
+	for i, d := range b.plan.Devices {
+		b.p.Step("make", d.Target)
+		b.p.MoveMount(b.devices[i], b.deviceTarget(d.Target))
+	}
+}
+
+// option is one of a file system's options.
+type option struct{ key, value string }
+
+func (b *Builder) ptsOptions() []option {
+	options := []option{{"ptmxmode", "0666"}, {"mode", "0620"}}
+	if b.plan.TTYGroup {
+		options = append(options, option{"gid", "5"})
+	}
+	return options
+}
+
+// mountDev mounts a file system on a new directory of /dev.
+func (b *Builder) mountDev(name, kind string, options []option, attributes uint64) {
+	b.p.Step("mount", "/dev/"+name)
+	fs := b.p.Fsopen(kind)
+	for _, o := range options {
+		b.p.FsconfigString(fs, o.key, o.value)
+	}
+	b.p.FsconfigCreate(fs)
+	mount := b.p.Fsmount(name, fs, attributes)
+	b.p.Mkdirat(b.dev, name, 0o755)
+	b.p.MoveMount(mount, b.p.Openat(name, b.dev, name, openPath|unix.O_DIRECTORY, 0))
+}
+
+func (b *Builder) newFile(dir program.Arg, name string) program.Arg {
+	return b.p.Openat(name, dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o666)
+}
+
+// deviceTarget makes the file in /dev, which holds nothing but what bryo made.
+func (b *Builder) deviceTarget(target string) program.Arg {
+	name := strings.TrimPrefix(target, "/dev/")
+	for _, d := range parents("/" + name) {
+		b.p.Mkdirat(b.dev, d, 0o755)
+		b.p.Tolerate(program.Errno(unix.EEXIST))
+	}
+	b.p.Mknodat(b.dev, name, unix.S_IFREG|0o666, 0)
+	b.p.Tolerate(program.Errno(unix.EEXIST))
+	return b.p.Openat2(path.Base(name), b.dev, name, openPath, 0, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+}

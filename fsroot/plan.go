@@ -1,0 +1,137 @@
+package fsroot
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileID is what tells files apart: statx(2)'s device and inode.
+type FileID struct {
+	Major, Minor uint32
+	Inode        uint64
+}
+
+// Source is a file or directory of the host as the parent found it.
+type Source struct {
+	Path string // absolute, clean
+	ID   FileID
+	Dir  bool
+}
+
+// ProcMode is what the container's /proc is.
+type ProcMode uint8
+
+// A container in a PID namespace of its own, or a joined one, has a fresh
+// /proc; in the host's it has the host's.
+const (
+	FreshProc ProcMode = iota
+	HostProc
+)
+
+// SysMode is what the container's /sys is.
+type SysMode uint8
+
+// A fresh sysfs needs a network namespace of the container's own; otherwise
+// /sys is empty.
+const (
+	FreshSys SysMode = iota
+	EmptySys
+)
+
+// File is a file whose content bryo writes, as /etc/hosts.
+type File struct {
+	Target  string
+	Content string
+	Lax     bool // left out where the target is not there already
+}
+
+// Attached is a user's mount with what the parent found of its source.
+type Attached struct {
+	Mount
+
+	From Source
+}
+
+// Plan is a container's root file system.
+type Plan struct {
+	Root      Source
+	Host      bool     // the root is the host's own
+	ReadOnly  bool     // no writes to the root's files
+	Layer     bool     // writes go to an overlay in memory that ends with the container
+	Copy      bool     // the layer is a copy in memory: the kernel has no overlay here
+	Submounts []string // Host and Layer: the mounts below /, which an overlay does not show
+	Proc      ProcMode
+	Sys       SysMode
+	ShmSize   uint64 // bytes
+	Devices   []Device
+	Console   bool // a pty stands for /dev/console
+	TTYGroup  bool // gid 5 is mapped
+	Mounts    []Attached
+	Files     []File
+	Sysctls   []Setting
+	Legacy    bool // no mount_setattr: attributes are set by mount(2)
+}
+
+// Setting is a file below /proc/sys and what is written to it.
+type Setting struct{ Path, Value string }
+
+// Order sorts mounts so that none hides one below it: by depth, and otherwise
+// as given. Two on one target are refused.
+func Order(mounts []Attached) ([]Attached, error) {
+	sorted := slices.Clone(mounts)
+	slices.SortStableFunc(sorted, func(a, b Attached) int {
+		return strings.Count(a.Target, "/") - strings.Count(b.Target, "/")
+	})
+	seen := make(map[string]bool, len(sorted))
+	for _, m := range sorted {
+		if seen[m.Target] {
+			return nil, fmt.Errorf("two mounts on %s; leave one out", m.Target)
+		}
+		seen[m.Target] = true
+	}
+	return sorted, nil
+}
+
+// scratchTargets are writable in a container whose root is read-only.
+func scratchTargets() []string { return []string{"/run", "/tmp", "/var/tmp"} }
+
+// Scratch is the mounts that stand in for writable directories where the root
+// is read-only; a user's own mount on one of them wins.
+func Scratch(host bool, asked []Attached) []Attached {
+	targets := scratchTargets()
+	if host {
+		targets = []string{"/tmp"}
+	}
+	var mounts []Attached
+	for _, target := range targets {
+		taken := slices.ContainsFunc(asked, func(m Attached) bool { return m.Target == target })
+		if !taken {
+			mounts = append(mounts, Attached{Mount: Mount{Type: Tmpfs, Target: target, Attributes: defaultAttributes, Mode: stickyMode}})
+		}
+	}
+	return mounts
+}
+
+// Under says whether target lies at or below dir.
+func Under(target, dir string) bool {
+	return target == dir || strings.HasPrefix(target, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// parents lists the directories above a path of the root, outermost first,
+// without the root itself: a, a/b for /a/b/c.
+func parents(target string) []string {
+	var dirs []string
+	for dir := path.Dir(strings.TrimPrefix(target, "/")); dir != "."; dir = path.Dir(dir) {
+		dirs = append(dirs, dir)
+	}
+	slices.Reverse(dirs)
+	return dirs
+}
+
+// rootAttributes hold for the root file system in every container: no
+// set-user-ID programs and no devices of its own.
+const rootAttributes = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV

@@ -1,0 +1,158 @@
+package fsroot
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless/program"
+)
+
+// Builder adds the system calls that make a Plan real. Its fields are
+// descriptors in the process that carries them out.
+type Builder struct {
+	plan *Plan
+	p    *program.Program
+
+	attachPoint program.Arg   // where the root is attached before pivot_root
+	root        program.Arg   // the root file system: detached, then attached, then /
+	proc, sys   program.Arg   // detached until the root is there
+	nodes       []program.Arg // as nodes()
+	devices     []program.Arg // as plan.Devices
+	mounts      []program.Arg // as plan.Mounts; unset for a tmpfs
+	submounts   []program.Arg // as plan.Submounts
+	dev         program.Arg
+	null        program.Arg // /dev/null, attached
+}
+
+// NewBuilder adds to p.
+func NewBuilder(plan *Plan, p *program.Program) *Builder { return &Builder{plan: plan, p: p} }
+
+const (
+	cloneTree = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE
+	// What the host's files are: the user's own words, links followed.
+	openPath = unix.O_PATH | unix.O_CLOEXEC
+)
+
+// Prepare takes what comes from the host: the root, sources and devices as
+// detached clones, a fresh proc and sysfs. It runs before the process changes
+// its ids, which takes the user's own access to 0700 directories away, and
+// needs no mapped id.
+func (b *Builder) Prepare() {
+	b.prepareRoot()
+	for i := range b.plan.Submounts {
+		b.p.Step("clone", b.plan.Submounts[i])
+		path := strings.TrimSuffix(b.plan.Root.Path, "/") + b.plan.Submounts[i]
+		mount := b.p.OpenTree("submount", program.CWD(), path, cloneTree)
+		b.restrict(mount, rootAttributes|b.readOnly())
+		b.submounts = append(b.submounts, mount)
+	}
+	for i := range b.plan.Mounts {
+		b.prepareMount(&b.plan.Mounts[i])
+	}
+	for _, n := range nodes() {
+		b.nodes = append(b.nodes, b.cloneNode(n))
+	}
+	for _, d := range b.plan.Devices {
+		b.p.Step("clone", d.Source)
+		b.devices = append(b.devices, b.p.OpenTree("device", program.CWD(), d.Source, cloneTree))
+		b.expectType(b.devices[len(b.devices)-1], unix.S_IFCHR)
+	}
+	b.prepareProc()
+	b.prepareSys()
+}
+
+func (b *Builder) prepareRoot() {
+	pl, p := b.plan, b.p
+	p.Step("open", pl.Root.Path)
+	b.attachPoint = p.Openat("root", program.CWD(), pl.Root.Path, openPath|unix.O_DIRECTORY, 0)
+	p.Step("clone", pl.Root.Path)
+	b.root = p.OpenTree("root", program.CWD(), pl.Root.Path, cloneTree)
+	b.expectSame(b.root, pl.Root.ID)
+	attributes := uint64(rootAttributes)
+	if pl.Host || pl.Layer {
+		attributes |= unix.MOUNT_ATTR_RDONLY
+	}
+	b.restrict(b.root, attributes)
+}
+
+// readOnly is the attribute of mounts below / where the root is read-only.
+func (b *Builder) readOnly() uint64 {
+	if b.plan.ReadOnly {
+		return unix.MOUNT_ATTR_RDONLY
+	}
+	return 0
+}
+
+func (b *Builder) prepareMount(m *Attached) {
+	if m.Type == Tmpfs {
+		b.mounts = append(b.mounts, program.Arg{})
+		return
+	}
+	b.p.Step("clone", m.Source)
+	flags := uint64(cloneTree)
+	if m.Shallow {
+		flags &^= unix.AT_RECURSIVE
+	}
+	mount := b.p.OpenTree("source", program.CWD(), m.From.Path, flags)
+	b.expectSame(mount, m.From.ID)
+	b.restrict(mount, m.Attributes)
+	b.mounts = append(b.mounts, mount)
+}
+
+// cloneNode takes a device of the host and makes sure that it is that device.
+func (b *Builder) cloneNode(n node) program.Arg {
+	b.p.Step("clone", "/dev/"+n.name)
+	device := b.p.OpenTree(n.name, program.CWD(), "/dev/"+n.name, cloneTree)
+	stat := b.expectType(device, unix.S_IFCHR)
+	b.p.Compare(stat.Load(program.StatxDevice), ^uint64(0), uint64(n.major)|uint64(n.minor)<<32, program.Errno(unix.ENODEV))
+	return device
+}
+
+func (b *Builder) expectType(fd program.Arg, format uint64) program.Buffer {
+	stat := b.p.Statx(fd)
+	b.p.Compare(stat.Load(program.StatxMode), unix.S_IFMT, format, program.Errno(unix.ENODEV))
+	return stat
+}
+
+// expectSame fails when the path now leads to another file than the parent
+// opened.
+func (b *Builder) expectSame(fd program.Arg, id FileID) {
+	stat := b.p.Statx(fd)
+	b.p.Compare(stat.Load(program.StatxOn), ^uint64(0), uint64(id.Major)|uint64(id.Minor)<<32, program.Errno(unix.ESTALE))
+	b.p.Compare(stat.Load(program.StatxInode), ^uint64(0), id.Inode, program.Errno(unix.ESTALE))
+}
+
+// restrict sets attributes on a detached mount and all below it, and cuts it
+// off from the host's mount events.
+func (b *Builder) restrict(mount program.Arg, attributes uint64) {
+	b.p.MountSetattr(mount, attributes, 0, unix.MS_PRIVATE, unix.AT_RECURSIVE)
+}
+
+func (b *Builder) prepareProc() {
+	b.p.Step("mount", "/proc")
+	if b.plan.Proc == HostProc {
+		b.proc = b.p.OpenTree("proc", program.CWD(), "/proc", cloneTree)
+		b.restrict(b.proc, kernelAttributes)
+		return
+	}
+	fs := b.p.Fsopen("proc")
+	b.p.FsconfigCreate(fs)
+	b.proc = b.p.Fsmount("proc", fs, kernelAttributes)
+}
+
+// kernelAttributes are those of file systems that only show the kernel.
+const kernelAttributes = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+
+// prepareSys leaves sys unset where /sys is to be empty, and where the kernel
+// refuses a sysfs because the one outside is covered (inside a container).
+func (b *Builder) prepareSys() {
+	if b.plan.Sys == EmptySys {
+		return
+	}
+	b.p.Step("mount", "/sys")
+	fs := b.p.Fsopen("sysfs")
+	b.p.FsconfigCreate(fs)
+	b.sys = b.p.Fsmount("sys", fs, kernelAttributes|unix.MOUNT_ATTR_RDONLY)
+	b.p.Tolerate(program.Errno(unix.EPERM))
+}

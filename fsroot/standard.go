@@ -1,0 +1,87 @@
+package fsroot
+
+// mask is a path of /proc or /sys that the container must not see.
+type mask struct {
+	path string
+	dir  bool
+}
+
+// procMasks are below /proc: what tells about the host's hardware, keys and
+// kernel addresses.
+func procMasks() []mask {
+	return []mask{
+		{"acpi", true},
+		{"asound", true},
+		{"scsi", true},
+		{"config.gz", false},
+		{"interrupts", false},
+		{"kallsyms", false},
+		{"kcore", false},
+		{"key-users", false},
+		{"keys", false},
+		{"latency_stats", false},
+		{"mtrr", false},
+		{"sched_debug", false},
+		{"timer_list", false},
+		{"timer_stats", false},
+		{"vmallocinfo", false},
+	}
+}
+
+// procReadOnly are below /proc: what changes the host, or could.
+func procReadOnly() []string {
+	return []string{"bus", "driver", "fs", "irq", "sys", "sysrq-trigger"}
+}
+
+// sysMasks are below /sys.
+func sysMasks() []mask {
+	return []mask{
+		{"firmware", true},
+		{"fs/bpf", true},
+		{"fs/selinux", true},
+		{"devices/virtual/powercap", true},
+		{"kernel/debug", true},
+		{"kernel/security", true},
+		{"kernel/tracing", true},
+		{"kernel/notes", false},
+		{"kernel/vmcoreinfo", false},
+	}
+}
+
+// node is a device that every container has, by the number that Linux gives
+// it: Documentation/admin-guide/devices.txt.
+type node struct {
+	name         string
+	major, minor uint32
+}
+
+func nodes() []node {
+	return []node{
+		{"null", 1, 3},
+		{"zero", 1, 5},
+		{"full", 1, 7},
+		{"random", 1, 8},
+		{"urandom", 1, 9},
+		{"tty", 5, 0},
+	}
+}
+
+// link is a symbolic link in /dev.
+type link struct{ name, target string }
+
+func links() []link {
+	return []link{
+		{"fd", "/proc/self/fd"},
+		{"stdin", "/proc/self/fd/0"},
+		{"stdout", "/proc/self/fd/1"},
+		{"stderr", "/proc/self/fd/2"},
+		{"ptmx", "pts/ptmx"},
+	}
+}
+
+// Where standard mounts go.
+const (
+	procDir = "proc"
+	sysDir  = "sys"
+	devDir  = "dev"
+)

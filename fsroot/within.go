@@ -1,0 +1,132 @@
+package fsroot
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Root is a root file system as the parent sees it, before anything is
+// mounted: one descriptor, below which every path is looked up.
+type Root struct{ fd int }
+
+// OpenRoot opens the directory that is to be a container's root.
+func OpenRoot(path string) (*Root, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Root{fd}, nil
+}
+
+// Close closes the root.
+func (r *Root) Close() error { return unix.Close(r.fd) }
+
+// Source is the root directory's identity; path is what it was opened as.
+func (r *Root) Source(path string) (Source, error) {
+	return stat(r.fd, path)
+}
+
+// OpenSource looks at a file or directory of the host; the path becomes
+// absolute.
+func OpenSource(path string) (Source, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return Source{}, err
+	}
+	fd, err := unix.Open(absolute, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Source{}, err
+	}
+	source, err := stat(fd, absolute)
+	return source, errors.Join(err, unix.Close(fd))
+}
+
+func stat(fd int, path string) (Source, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_TYPE|unix.STATX_INO, &st); err != nil {
+		return Source{}, os.NewSyscallError("statx", err)
+	}
+	return Source{
+		Path: path,
+		ID:   FileID{Major: st.Dev_major, Minor: st.Dev_minor, Inode: st.Ino},
+		Dir:  st.Mode&unix.S_IFMT == unix.S_IFDIR,
+	}, nil
+}
+
+func (r *Root) open(unsafePath string, flags uint64) (int, error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	for {
+		fd, err := unix.Openat2(r.fd, unsafePath, &how)
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) { // a rename raced with the look-up
+			return fd, err
+		}
+	}
+}
+
+// Has says whether a path is there, links followed inside the root.
+func (r *Root) Has(unsafePath string) bool {
+	fd, err := r.open(unsafePath, unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	return unix.Close(fd) == nil
+}
+
+// Empty says whether the root directory has no entry at all. One that cannot
+// be read is taken as not empty.
+func (r *Root) Empty() bool {
+	fd, err := r.open(".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	dir := os.NewFile(uintptr(fd), "root")
+	defer func() { _ = dir.Close() }()
+	_, err = dir.Readdirnames(1)
+	return errors.Is(err, io.EOF)
+}
+
+// ReadFile reads a regular file of the root of at most limit bytes.
+func (r *Root) ReadFile(unsafePath string, limit int) ([]byte, error) {
+	fd, err := r.open(unsafePath, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("%s of the root file system is not a regular file", unsafePath)
+	}
+	if st.Size > int64(limit) {
+		return nil, fmt.Errorf("%s of the root file system has %d bytes, more than %d", unsafePath, st.Size, limit)
+	}
+	data := make([]byte, limit)
+	n := 0
+	for n < limit {
+		got, err := unix.Read(fd, data[n:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if got == 0 {
+			break
+		}
+		n += got
+	}
+	return data[:n], nil
+}
+
+// Writable says whether the user can make mount points in the root directory.
+func (r *Root) Writable() bool {
+	const here = "."
+	return unix.Faccessat(r.fd, here, unix.W_OK, 0) == nil
+}

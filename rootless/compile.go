@@ -1,0 +1,337 @@
+package rootless
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"bryo/fsroot"
+	"bryo/idmap"
+	"bryo/rootless/confine"
+	"bryo/rootless/ns"
+)
+
+// ErrNoShell means that no command was given and the root has no shell.
+var ErrNoShell = errors.New("no command was given and the root file system has no shell; write one behind ROOTFS")
+
+// Compile decides everything that is asked for on a host that is as facts
+// say. Its error says what cannot be and what to do instead.
+func Compile(spec *Spec, facts *Facts) (*Plan, error) {
+	set := spec.Namespaces
+	if err := checkNamespaces(spec); err != nil {
+		return nil, err
+	}
+	pl := &Plan{
+		ID: facts.ID, Namespaces: set, Joined: facts.Joined, Self: facts.Self, Helpers: facts.Helpers,
+		Offsets: spec.Offsets.Text(), Labels: spec.Labels, Tmpfile: facts.Kernel.MemfdNoexec,
+	}
+	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileRoot, compileProcess} {
+		if err := decide(spec, facts, pl); err != nil {
+			return nil, err
+		}
+	}
+	pl.Network.Loopback = set[ns.Net].Mode == ns.Own
+	return pl, nil
+}
+
+// checkNamespaces refuses what cannot go together.
+func checkNamespaces(spec *Spec) error {
+	set := spec.Namespaces
+	if err := set.Check(); err != nil {
+		return err
+	}
+	if spec.Offsets != (ns.Offsets{}) && set[ns.Time].Mode != ns.Own {
+		return fmt.Errorf("--time-offset needs a time namespace of its own; leave out --time %s", set[ns.Time])
+	}
+	if (spec.Hostname != "" || spec.Domainname != "") && set[ns.UTS].Mode != ns.Own {
+		return fmt.Errorf("--hostname and --domainname need a UTS namespace of its own; leave out --uts %s", set[ns.UTS])
+	}
+	for _, s := range spec.Sysctls {
+		if err := s.Check(set); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func compileIDs(spec *Spec, facts *Facts, pl *Plan) error {
+	if pl.Namespaces[ns.User].Mode == ns.Join {
+		return nil // its maps are made; facts have no part in them
+	}
+	choice, err := idmap.Choose(spec.IDs, facts.Self, facts.UIDs, facts.GIDs)
+	if err != nil {
+		return err
+	}
+	if choice.Helpers && (facts.Helpers.UID == "" || facts.Helpers.GID == "") {
+		if spec.IDs.Mode == idmap.Explicit {
+			return errors.New("newuidmap and newgidmap are missing, which map more than your own id\nfix: install them (Debian: apt-get install uidmap)")
+		}
+		if choice, err = idmap.Choose(spec.IDs, facts.Self, nil, nil); err != nil {
+			return err
+		}
+		pl.Warnings = append(pl.Warnings, "newuidmap and newgidmap are missing: only one id is mapped; install them (Debian: uidmap), or say --userns single")
+	} else if choice.Warning == idmap.NoRanges {
+		pl.Warnings = append(pl.Warnings, noRangesWarning(facts))
+	}
+	pl.IDs = choice
+	return nil
+}
+
+func noRangesWarning(facts *Facts) string {
+	name := facts.Name
+	if name == "" {
+		name = fmt.Sprint(facts.Self.UID)
+	}
+	return fmt.Sprintf("you have no subordinate ids, only one id is mapped; as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s, or say --userns single", name)
+}
+
+func compileNames(spec *Spec, _ *Facts, pl *Plan) error {
+	if pl.Namespaces[ns.UTS].Mode != ns.Own {
+		return nil
+	}
+	pl.Hostname, pl.Domainname = spec.Hostname, spec.Domainname
+	if pl.Hostname == "" {
+		pl.Hostname = pl.ID
+	}
+	for _, name := range []string{pl.Hostname, pl.Domainname} {
+		const longest = 64 // __NEW_UTS_LEN
+		if len(name) > longest || strings.ContainsAny(name, "\x00\n/ ") {
+			return fmt.Errorf("host name %q: at most %d bytes, without blanks and slashes", name, longest)
+		}
+	}
+	return nil
+}
+
+const defaultShm = 64 << 20
+
+func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
+	if facts.Root.Empty {
+		return fmt.Errorf("the root file system %s is empty\nfix: unpack one into it, as: mmdebstrap --variant=minbase stable - | tar -C %s -x",
+			spec.Root.Path, spec.Root.Path)
+	}
+	set := pl.Namespaces
+	root := &pl.Root
+	*root = fsroot.Plan{
+		Root: facts.Root.Source, Host: spec.Root.Host, ReadOnly: spec.Root.ReadOnly || (spec.Root.Host && !spec.Root.Ephemeral),
+		ShmSize: spec.ShmSize, Devices: spec.Devices, Console: spec.Process.Terminal, Legacy: !facts.Kernel.MountSetattr,
+		TTYGroup: pl.IDs.Maps.GID.Covers(5),
+	}
+	if root.ShmSize == 0 {
+		root.ShmSize = defaultShm
+	}
+	if set[ns.PID].Mode == ns.Host {
+		root.Proc = fsroot.HostProc
+	}
+	if set[ns.Net].Mode != ns.Own {
+		root.Sys = fsroot.EmptySys
+	}
+	if err := compileMounts(spec, facts, pl); err != nil {
+		return err
+	}
+	root.Files = files(facts, pl)
+	root.Sysctls = sysctls(spec)
+	root.Layer = spec.Root.Ephemeral || len(facts.Root.Missing) > 0
+	if root.Layer {
+		root.Copy = !facts.Kernel.Overlay
+		root.Submounts = facts.Root.Submounts
+	}
+	return nil
+}
+
+func compileMounts(spec *Spec, facts *Facts, pl *Plan) error {
+	var mounts []fsroot.Attached
+	for _, m := range spec.Mounts {
+		mounts = append(mounts, fsroot.Attached{Mount: m, From: facts.Sources[m.Source]})
+	}
+	if pl.Root.ReadOnly || pl.Root.Host {
+		mounts = append(fsroot.Scratch(pl.Root.Host, mounts), mounts...)
+	}
+	var err error
+	pl.Root.Mounts, err = fsroot.Order(mounts)
+	return err
+}
+
+// files are those that bryo writes. Where the root is the host's, what it has
+// stays, but for the name.
+func files(facts *Facts, pl *Plan) []fsroot.File {
+	var list []fsroot.File
+	add := func(target, content string) {
+		taken := slices.ContainsFunc(pl.Root.Mounts, func(m fsroot.Attached) bool { return fsroot.Under(target, m.Target) })
+		if !taken {
+			list = append(list, fsroot.File{Target: target, Content: content, Lax: pl.Root.Host})
+		}
+	}
+	if pl.Hostname != "" {
+		add("/etc/hostname", pl.Hostname+"\n")
+	}
+	if pl.Namespaces[ns.Net].Mode == ns.Host {
+		if !pl.Root.Host {
+			add("/etc/hosts", facts.Hosts)
+			add("/etc/resolv.conf", facts.Resolver)
+		}
+		return list
+	}
+	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+	if pl.Hostname != "" {
+		hosts += "127.0.1.1\t" + pl.Hostname + "\n"
+	}
+	add("/etc/hosts", hosts)
+	add("/etc/resolv.conf", "")
+	return list
+}
+
+// sysctls are those asked for, and the one that forbids user namespaces below
+// the container's: most of the kernel's attack surface lies behind them.
+func sysctls(spec *Spec) []fsroot.Setting {
+	var list []fsroot.Setting
+	for _, s := range spec.Sysctls {
+		list = append(list, fsroot.Setting{Path: s.Path(), Value: s.Value})
+	}
+	if !spec.Process.Nest && spec.Namespaces[ns.User].Mode == ns.Own {
+		list = append(list, fsroot.Setting{Path: "user/max_user_namespaces", Value: "0"})
+	}
+	return list
+}
+
+func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
+	account, err := account(spec, facts, pl)
+	if err != nil {
+		return err
+	}
+	p := &pl.Process
+	*p = Process{
+		UID: account.UID, GID: account.GID, Groups: account.Groups, SetGroups: pl.IDs.Setgroups, Dir: spec.Process.Dir,
+		Umask: 0o022, Init: !spec.Process.AsPID1, Terminal: spec.Process.Terminal, StopSignal: spec.Process.StopSignal,
+		Caps: spec.Process.Caps.Of(confine.DefaultCaps(pl.IDs.Helpers)),
+	}
+	if account.UID != 0 {
+		p.Ambient = spec.Process.Caps.Add & p.Caps
+	}
+	if spec.Process.Umask != nil {
+		p.Umask = *spec.Process.Umask
+	}
+	if p.Dir == "" {
+		p.Dir = "/"
+	}
+	if !path.IsAbs(p.Dir) {
+		return fmt.Errorf("working directory %q: write an absolute path", p.Dir)
+	}
+	p.Limits, err = confine.Limits(spec.Process.Limits, func(resource int) uint64 {
+		if most, ok := facts.Limits[resource]; ok {
+			return most
+		}
+		return confine.Unlimited
+	})
+	if err != nil {
+		return err
+	}
+	p.Env = environment(spec, pl, account)
+	return command(spec, facts, p, account)
+}
+
+// account is who the command runs as; everybody it names is in the map.
+func account(spec *Spec, facts *Facts, pl *Plan) (Account, error) {
+	user := spec.Process.User
+	if user == "" {
+		user = "0"
+		if spec.IDs.Mode == idmap.KeepID {
+			uid, _ := pl.IDs.Maps.UID.ToContainer(facts.Self.UID)
+			gid, _ := pl.IDs.Maps.GID.ToContainer(facts.Self.GID)
+			user = fmt.Sprintf("%d:%d", uid, gid)
+		}
+	}
+	a, err := Look(facts.Root.Passwd, facts.Root.Group, user, spec.Process.Groups)
+	if err != nil || pl.Namespaces[ns.User].Mode == ns.Join {
+		return a, err
+	}
+	if !pl.IDs.Maps.UID.Covers(a.UID) {
+		return Account{}, outOfMap("user", a.UID, pl.IDs.Maps.UID)
+	}
+	if !pl.IDs.Maps.GID.Covers(a.GID) {
+		return Account{}, outOfMap("group", a.GID, pl.IDs.Maps.GID)
+	}
+	if !pl.IDs.Setgroups && len(spec.Process.Groups) > 0 {
+		return Account{}, errors.New("--group-add: with one id only, groups cannot be set; use a map with subordinate ids (bryo doctor ids)")
+	}
+	a.Groups = slices.DeleteFunc(a.Groups, func(gid uint32) bool { return !pl.IDs.Maps.GID.Covers(gid) })
+	return a, nil
+}
+
+func outOfMap(kind string, id uint32, m idmap.Map) error {
+	return fmt.Errorf("%s id %d is not in the map %s\nfix: choose one that is, or map more ids (bryo doctor ids)",
+		kind, id, strings.ReplaceAll(strings.TrimSpace(m.Lines()), "\n", ", "))
+}
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment is clean but for what was asked for; the last of a name wins.
+func environment(spec *Spec, pl *Plan, a Account) []string {
+	home := a.Home
+	if home == "" {
+		home = "/"
+	}
+	env := []string{"PATH=" + defaultPath, "HOME=" + home, "container=bryo"}
+	if pl.Hostname != "" {
+		env = append(env, "HOSTNAME="+pl.Hostname)
+	}
+	if pl.Process.Terminal {
+		env = append(env, "TERM=xterm")
+	}
+	for _, e := range spec.Process.Env {
+		key, _, _ := strings.Cut(e, "=")
+		env = slices.DeleteFunc(env, func(have string) bool { return strings.HasPrefix(have, key+"=") })
+		env = append(env, e)
+	}
+	return env
+}
+
+// command decides what is executed: the entrypoint and arguments, or a shell.
+func command(spec *Spec, facts *Facts, p *Process, a Account) error {
+	p.Argv = slices.Concat(spec.Process.Entrypoint, spec.Process.Args)
+	if len(p.Argv) == 0 {
+		if facts.Root.Shell == "" {
+			return ErrNoShell
+		}
+		p.Argv = []string{facts.Root.Shell}
+	}
+	name := p.Argv[0]
+	if name == "" {
+		return errors.New("the command is an empty string; write its name behind ROOTFS")
+	}
+	if strings.Contains(name, "/") {
+		p.Paths = []string{name}
+		return nil
+	}
+	search := defaultPath
+	for _, e := range p.Env {
+		if value, found := strings.CutPrefix(e, "PATH="); found {
+			search = value
+		}
+	}
+	for dir := range strings.SplitSeq(search, ":") {
+		if dir == "" {
+			dir = "."
+		}
+		p.Paths = append(p.Paths, strings.TrimSuffix(dir, "/")+"/"+name)
+	}
+	return nil
+}
+
+// MountPoints lists the paths that a container of this Spec mounts on.
+func MountPoints(spec *Spec) []string {
+	points := []string{"/proc", "/sys", "/dev"}
+	for i := range spec.Mounts {
+		points = append(points, spec.Mounts[i].Target)
+	}
+	if !spec.Root.Host {
+		points = append(points, "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+		if spec.Root.ReadOnly {
+			for _, m := range fsroot.Scratch(false, nil) {
+				points = append(points, m.Target)
+			}
+		}
+	}
+	return points
+}

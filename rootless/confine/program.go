@@ -1,0 +1,87 @@
+package confine
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless/program"
+)
+
+// SetLimits adds the calls that set resource limits.
+func SetLimits(p *program.Program, limits []Limit) {
+	for _, l := range limits {
+		p.Step("set limit", ResourceName(l.Resource))
+		value := binary.NativeEndian.AppendUint64(nil, l.Soft)
+		value = binary.NativeEndian.AppendUint64(value, l.Hard)
+		p.Syscall(unix.SYS_PRLIMIT64, program.Num(0), program.Num(l.Resource), program.Blob(string(value)))
+	}
+}
+
+// JoinKeyring gives the process a session keyring of its own, so that the
+// caller's keys stay out of reach: keyctl(2). A kernel without keyrings has
+// none to hide, and where a filter forbids keyctl nobody inside can call it.
+func JoinKeyring(p *program.Program) {
+	p.Step("join", "a new session keyring")
+	p.Syscall(unix.SYS_KEYCTL, program.Num(unix.KEYCTL_JOIN_SESSION_KEYRING))
+	p.Tolerate(program.Errno(unix.ENOSYS), program.Errno(unix.EPERM))
+}
+
+// DropBounding takes the capabilities that are not kept out of the bounding
+// set. It needs CAP_SETPCAP.
+func DropBounding(p *program.Program, keep Caps) {
+	p.Step("drop", "capabilities from the bounding set")
+	for n := range uint64(lastCap + 1) {
+		if keep&(1<<n) == 0 {
+			p.Prctl(unix.PR_CAPBSET_DROP, n)
+			p.Tolerate(program.Errno(unix.EINVAL)) // newer than the kernel
+		}
+	}
+}
+
+// SetCaps makes caps the effective and permitted set; inheritable and ambient
+// are left empty.
+func SetCaps(p *program.Program, caps Caps) { setCaps(p, caps, 0) }
+
+// KeepCapsOverExec lets a process that is not user 0 keep every capability
+// over the next execve: they become inheritable and ambient.
+func KeepCapsOverExec(p *program.Program) {
+	p.Step("keep", "capabilities over execve")
+	setCaps(p, AllCaps, AllCaps)
+	for n := range uint64(lastCap + 1) {
+		p.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, n)
+		p.Tolerate(program.Errno(unix.EINVAL))
+	}
+}
+
+// SetAmbient gives a process that is no longer user 0, and kept its
+// capabilities, exactly these over the next execve.
+func SetAmbient(p *program.Program, caps Caps) {
+	setCaps(p, caps, caps)
+	for n := range uint64(lastCap + 1) {
+		if caps&(1<<n) != 0 {
+			p.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, n)
+		}
+	}
+}
+
+func setCaps(p *program.Program, caps, inheritable Caps) {
+	const version3 = 0x20080522
+	header := binary.NativeEndian.AppendUint32(nil, version3)
+	header = binary.NativeEndian.AppendUint32(header, 0) // this process
+	var data []byte
+	for shift := 0; shift <= 32; shift += 32 {
+		for _, set := range []Caps{caps, caps, inheritable} { // effective, permitted, inheritable
+			data = binary.NativeEndian.AppendUint32(data, uint32(set>>shift))
+		}
+	}
+	p.Step("set", "capabilities")
+	p.Syscall(unix.SYS_CAPSET, program.Blob(string(header)), program.Blob(string(data)))
+}
+
+// NoNewPrivs forbids that an execve ever grants more: no set-user-ID, no file
+// capabilities. A seccomp filter needs it, too.
+func NoNewPrivs(p *program.Program) {
+	p.Step("set", "no_new_privs")
+	p.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1)
+}

@@ -1,0 +1,52 @@
+package rootless
+
+import (
+	"bryo/fsroot"
+	"bryo/idmap"
+	"bryo/rootless/ns"
+)
+
+// Facts is what Compile needs to know of the host and of the root file
+// system. Package host finds them out; a test invents them.
+type Facts struct {
+	ID       string // the container's id: 12 hexadecimal digits
+	Self     idmap.Identity
+	Name     string // the user's login name, "" if there is none
+	UIDs     []idmap.Range
+	GIDs     []idmap.Range
+	Helpers  Helpers
+	Kernel   Kernel
+	Root     RootFacts
+	Sources  map[string]fsroot.Source // of the mounts, by the path in the Spec
+	Limits   map[int]uint64           // hard limits by RLIMIT_*
+	Resolver string                   // the host's /etc/resolv.conf
+	Hosts    string                   // the host's /etc/hosts
+	Joined   []Joined                 // as Spec.Namespaces.Joined, the user namespace first
+}
+
+// Helpers are newuidmap and newgidmap, by absolute path; "" if missing.
+type Helpers struct{ UID, GID string }
+
+// Kernel is what the running kernel can do.
+type Kernel struct {
+	MountSetattr bool // mount_setattr, 5.12
+	Overlay      bool // overlay in a user namespace, 5.11
+	MemfdNoexec  bool // vm.memfd_noexec is 2
+}
+
+// RootFacts is what the root file system holds.
+type RootFacts struct {
+	Source    fsroot.Source
+	Empty     bool
+	Missing   []string // mount points that are not there and cannot be made in place
+	Submounts []string // mounts below the root that an overlay would hide
+	Passwd    []byte   // /etc/passwd, nil if there is none
+	Group     []byte   // /etc/group
+	Shell     string   // the first shell there is, "" for none
+}
+
+// Joined is a namespace of another process, opened.
+type Joined struct {
+	Kind ns.Kind
+	FD   int
+}

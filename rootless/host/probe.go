@@ -1,0 +1,246 @@
+package host
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/fsroot"
+	"bryo/idmap"
+	"bryo/rootless"
+	"bryo/rootless/ns"
+)
+
+// How much of a file is read.
+const (
+	largestAccounts = 4 << 20 // passwd and group of a root file system
+	largestResolver = 64 << 10
+)
+
+// Probe finds out what Compile needs to know for this Spec, and no more: it is
+// paid by every start.
+func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
+	facts := &rootless.Facts{
+		Self:   idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())},
+		Kernel: kernel(),
+		Limits: limits(),
+	}
+	var err error
+	if facts.ID, err = newID(); err != nil {
+		return nil, err
+	}
+	if facts.Joined, err = open(spec.Namespaces); err != nil {
+		return nil, err
+	}
+	if err := probeIDs(spec, facts); err != nil {
+		return nil, err
+	}
+	if facts.Sources, err = sources(spec.Mounts); err != nil {
+		return nil, err
+	}
+	if spec.Namespaces[ns.Net].Mode == ns.Host {
+		facts.Resolver, facts.Hosts = text("/etc/resolv.conf"), text("/etc/hosts")
+	}
+	return facts, probeRoot(spec, facts)
+}
+
+func newID() (string, error) {
+	var random [6]byte
+	if _, err := unix.Getrandom(random[:], 0); err != nil {
+		return "", os.NewSyscallError("getrandom", err)
+	}
+	return hex.EncodeToString(random[:]), nil
+}
+
+// kernel asks for a call by making it with arguments that it refuses: a
+// kernel, or a filter, that does not have it says ENOSYS.
+func kernel() rootless.Kernel {
+	has := func(err error) bool { return !errors.Is(err, unix.ENOSYS) }
+	const invalid = -1
+	setattr := has(unix.MountSetattr(invalid, "", 0, &unix.MountAttr{}))
+	fd, err := unix.MemfdCreate("bryo", unix.MFD_CLOEXEC|unix.MFD_EXEC)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return rootless.Kernel{
+		MountSetattr: setattr,
+		Overlay:      setattr, // came a release earlier
+		MemfdNoexec:  errors.Is(err, unix.EACCES),
+	}
+}
+
+// limits are the hard limits that bound what a container may ask for.
+func limits() map[int]uint64 {
+	const resources = unix.RLIMIT_RTTIME + 1
+	most := make(map[int]uint64, resources)
+	for r := range resources {
+		var limit unix.Rlimit
+		if unix.Getrlimit(r, &limit) == nil {
+			most[r] = limit.Max
+		}
+	}
+	return most
+}
+
+func probeIDs(spec *rootless.Spec, facts *rootless.Facts) error {
+	if spec.IDs.Mode == idmap.Single || spec.Namespaces[ns.User].Mode == ns.Join {
+		return nil
+	}
+	facts.Name = idmap.Name(facts.Self.UID)
+	var err error
+	if facts.UIDs, facts.GIDs, err = idmap.Ranges(facts.Self, facts.Name); err != nil {
+		return err
+	}
+	for kind, path := range map[idmap.Kind]*string{idmap.UID: &facts.Helpers.UID, idmap.GID: &facts.Helpers.GID} {
+		if *path, err = idmap.Helper(kind); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// sources looks at what is to be mounted.
+func sources(mounts []fsroot.Mount) (map[string]fsroot.Source, error) {
+	found := make(map[string]fsroot.Source, len(mounts))
+	for i := range mounts {
+		m := &mounts[i]
+		if m.Type == fsroot.Tmpfs {
+			continue
+		}
+		source, err := fsroot.OpenSource(m.Source)
+		if err != nil {
+			return nil, fmt.Errorf("mount %s on %s: %w%s", m.Source, m.Target, err, sourceHint(err))
+		}
+		if m.Type == fsroot.Overlay && !source.Dir {
+			return nil, fmt.Errorf("mount %s on %s: an overlay needs a directory", m.Source, m.Target)
+		}
+		found[m.Source] = source
+	}
+	return found, nil
+}
+
+func sourceHint(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "\nfix: make it first, or mend the path"
+	case errors.Is(err, fs.ErrPermission):
+		return "\nfix: mount something that you can reach yourself: bryo has no more rights than you"
+	default:
+		return ""
+	}
+}
+
+func text(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil || len(data) > largestResolver {
+		return ""
+	}
+	return string(data)
+}
+
+// probeRoot looks at the root file system as the user sees it.
+func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
+	path := spec.Root.Path
+	if spec.Root.Host {
+		path = "/"
+	}
+	root, err := fsroot.OpenRoot(path)
+	if err != nil {
+		return fmt.Errorf("root file system %s: %w%s", path, err, rootHint(err))
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	r := &facts.Root
+	if r.Source, err = root.Source(path); err != nil {
+		return err
+	}
+	if r.Source, err = fsroot.OpenSource(path); err != nil {
+		return err
+	}
+	for file, data := range map[string]*[]byte{"/etc/passwd": &r.Passwd, "/etc/group": &r.Group} {
+		if *data, err = root.ReadFile(file, largestAccounts); err != nil && !errors.Is(err, fs.ErrNotExist) && spec.Process.User != "" {
+			return err
+		}
+	}
+	if r.Passwd == nil {
+		r.Empty = root.Empty()
+	}
+	if len(spec.Process.Args)+len(spec.Process.Entrypoint) == 0 {
+		r.Shell = shell(root, r.Passwd)
+	}
+	return probeLayer(spec, root, r)
+}
+
+func rootHint(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "\nfix: give the path of a directory that holds a root file system, or the word host"
+	case errors.Is(err, unix.ENOTDIR):
+		return "\nfix: give a directory; an archive has to be unpacked into one first"
+	case errors.Is(err, fs.ErrPermission):
+		return "\nfix: take a root file system below a directory that you may enter"
+	default:
+		return ""
+	}
+}
+
+// shell is what runs when no command is given: root's own, else bash, else sh.
+func shell(root *fsroot.Root, passwd []byte) string {
+	candidates := []string{"/bin/bash", "/bin/sh"}
+	if account, err := rootless.Look(passwd, nil, "0", nil); err == nil && account.Shell != "" {
+		candidates = append([]string{account.Shell}, candidates...)
+	}
+	for _, path := range candidates {
+		if root.Has(path) {
+			return path
+		}
+	}
+	return ""
+}
+
+// probeLayer finds out whether mount points are missing where none can be
+// made, and what an overlay would hide.
+func probeLayer(spec *rootless.Spec, root *fsroot.Root, r *rootless.RootFacts) error {
+	fixed := spec.Root.Host || spec.Root.ReadOnly || !root.Writable()
+	if fixed {
+		for _, target := range rootless.MountPoints(spec) {
+			if !root.Has(target) {
+				r.Missing = append(r.Missing, target)
+			}
+		}
+	}
+	if !spec.Root.Ephemeral && len(r.Missing) == 0 {
+		return nil
+	}
+	var err error
+	r.Submounts, err = fsroot.Submounts(r.Source.Path)
+	return err
+}
+
+// open opens the namespaces that are to be joined.
+func open(set ns.Set) ([]rootless.Joined, error) {
+	var joined []rootless.Joined
+	for _, kind := range set.Joined() {
+		source := set[kind]
+		path := source.Path
+		if source.PID != 0 {
+			path = fmt.Sprintf("/proc/%d/ns/%s", source.PID, kind.File())
+		}
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, fmt.Errorf("--%s %s: open %s: %w%s", kind.Flag(), source, path, err, joinHint(err))
+		}
+		joined = append(joined, rootless.Joined{Kind: kind, FD: fd})
+	}
+	return joined, nil
+}
+
+func joinHint(err error) string {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return "\nfix: the namespace is gone; name a process that runs (its id on the host)"
+	}
+	return ""
+}

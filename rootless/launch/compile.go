@@ -1,0 +1,121 @@
+package launch
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/fsroot"
+	"bryo/netslirp"
+	"bryo/rootless"
+	"bryo/rootless/confine"
+	"bryo/rootless/ns"
+	"bryo/rootless/program"
+)
+
+// descriptors are those that the child inherits, by number.
+type descriptors struct {
+	errors int // where failures are written; it is closed when the command runs
+	maps   int // one byte comes when the ids are mapped
+	parent int // bryo's pidfd
+	stage  int // the sealed stage
+}
+
+// compileSetup is the first half: everything up to the sealed stage.
+func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
+	p := program.New()
+	tie(p, fds)
+	p.Step("set", "umask")
+	p.Syscall(unix.SYS_UMASK, program.Num(0))
+	if plan.Offsets != "" {
+		writeFile(p, "set clock offsets", "/proc/self/timens_offsets", plan.Offsets)
+	}
+	if !plan.IDs.Helpers {
+		mapOne(p, plan)
+	}
+	if plan.Network.Loopback {
+		netslirp.LoopbackUp(p)
+	}
+	p.Step("cut off", "mount events to the host")
+	p.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
+	root := fsroot.NewBuilder(&plan.Root, p)
+	root.Prepare()
+	if plan.IDs.Helpers {
+		p.Step("wait for", "the id maps")
+		p.Syscall(unix.SYS_READ, program.FD(fds.maps), p.Buffer("byte", 1, "").At(0), program.Num(1))
+	}
+	becomeRoot(p, plan)
+	tie(p, fds)
+	setNames(p, plan)
+	root.Build()
+	p.Step("execute", "the stage")
+	p.ClearCloexec(program.FD(fds.errors)) // or an error of the second half would look like success
+	p.ClearCloexec(program.FD(fds.parent))
+	p.ExecFD(program.FD(fds.stage), p.Strings([]string{"bryo-init"}), p.Strings(nil))
+	return p
+}
+
+// tie makes the process end with bryo. A change of ids undoes it, and bryo
+// may have died before it was done.
+func tie(p *program.Program, fds descriptors) {
+	p.Step("tie", "the container to bryo")
+	p.Prctl(unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL))
+	poll := binary.NativeEndian.AppendUint32(nil, uint32(fds.parent)) // struct pollfd
+	poll = binary.NativeEndian.AppendUint16(poll, unix.POLLIN)
+	poll = binary.NativeEndian.AppendUint16(poll, 0)
+	gone := p.SyscallResult("gone", unix.SYS_PPOLL, p.Buffer("pollfd", len(poll), string(poll)).At(0), program.Num(1),
+		p.Buffer("timeout", 16, "").At(0))
+	p.Compare(gone, ^uint64(0), 0, program.Errno(unix.ESRCH))
+}
+
+func writeFile(p *program.Program, step, path, content string) {
+	verb, object, _ := strings.Cut(step, " ")
+	p.Step(verb, object)
+	file := p.Openat("file", program.CWD(), path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	p.Write(file, content)
+	p.Close(file)
+}
+
+// mapOne writes a map of one's own id, which needs no helper but gives up
+// setgroups(2): user_namespaces(7).
+func mapOne(p *program.Program, plan *rootless.Plan) {
+	writeFile(p, "map ids", "/proc/self/setgroups", "deny")
+	writeFile(p, "map ids", "/proc/self/uid_map", plan.IDs.Maps.UID.Lines())
+	writeFile(p, "map ids", "/proc/self/gid_map", plan.IDs.Maps.GID.Lines())
+}
+
+// becomeRoot takes on id 0 of the container, so that what is made belongs to
+// it and the stage keeps its capabilities over execve.
+func becomeRoot(p *program.Program, plan *rootless.Plan) {
+	if !plan.RootInside() {
+		confine.KeepCapsOverExec(p)
+		return
+	}
+	setIDs(p, 0, 0, nil, plan.Process.SetGroups)
+}
+
+func setIDs(p *program.Program, uid, gid uint32, groups []uint32, setGroups bool) {
+	p.Step("become", "user and group")
+	p.Syscall(unix.SYS_SETRESGID, program.Num(gid), program.Num(gid), program.Num(gid))
+	if setGroups {
+		var list []byte
+		for _, g := range groups {
+			list = binary.NativeEndian.AppendUint32(list, g)
+		}
+		p.Syscall(unix.SYS_SETGROUPS, program.Num(len(groups)), program.Blob(string(list)))
+	}
+	p.Syscall(unix.SYS_SETRESUID, program.Num(uid), program.Num(uid), program.Num(uid))
+}
+
+func setNames(p *program.Program, plan *rootless.Plan) {
+	if plan.Namespaces[ns.UTS].Mode != ns.Own {
+		return
+	}
+	p.Step("set", "host name")
+	p.Syscall(unix.SYS_SETHOSTNAME, program.Blob(plan.Hostname), program.Num(len(plan.Hostname)))
+	if plan.Domainname != "" {
+		p.Step("set", "domain name")
+		p.Syscall(unix.SYS_SETDOMAINNAME, program.Blob(plan.Domainname), program.Num(len(plan.Domainname)))
+	}
+}

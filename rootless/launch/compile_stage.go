@@ -1,0 +1,122 @@
+package launch
+
+import (
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless"
+	"bryo/rootless/confine"
+	"bryo/rootless/program"
+)
+
+// compileStage is the second half, which runs from the sealed stage inside
+// the container: PID 1 and the command.
+func compileStage(plan *rootless.Plan, fds descriptors) *program.Program {
+	p := program.New()
+	tie(p, fds)
+	p.Step("hide", "from processes inside")
+	p.Prctl(unix.PR_SET_DUMPABLE, 0)
+	p.Step("begin", "a session")
+	p.Syscall(unix.SYS_SETSID)
+	p.Tolerate(program.Errno(unix.EPERM)) // leads one already
+	confine.NoNewPrivs(p)
+	confine.DropBounding(p, plan.Process.Caps)
+	if !plan.Process.Init {
+		compileCommand(p, plan, fds)
+		return p
+	}
+	p.Step("clone", "the command's process")
+	child := p.Fork(0, uint64(unix.SIGCHLD))
+	p.Compare(child, ^uint64(0), 0, program.Errno(unix.ECHILD))
+	parent := p.SkipOn(program.Errno(unix.ECHILD))
+	p.Step("begin", "a session")
+	p.Syscall(unix.SYS_SETSID)
+	compileCommand(p, plan, fds)
+	p.Land(parent)
+	compileInit(p, child)
+	return p
+}
+
+// compileInit is the rest of PID 1's life. It holds no descriptor and the one
+// capability that forwarding signals to other users' processes needs.
+func compileInit(p *program.Program, child program.Arg) {
+	confine.SetCaps(p, 1<<unix.CAP_KILL)
+	p.Step("be", "init")
+	p.PrctlName("bryo-init")
+	p.CloseRange(0, maxFD, 0)
+	p.Reap(child)
+}
+
+// maxFD is close_range(2)'s "all above".
+const maxFD = ^uint64(0) >> 32
+
+// compileCommand ends in execve. Its order: what needs capabilities or the
+// user's rights first; ids; capabilities; descriptors; signals last.
+func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
+	c := &plan.Process
+	confine.JoinKeyring(p)
+	confine.SetLimits(p, c.Limits)
+	p.Step("set", "umask")
+	p.Syscall(unix.SYS_UMASK, program.Num(c.Umask))
+	enterDir(p, c.Dir)
+	becomeUser(p, plan)
+	p.Step("close", "descriptors")
+	p.CloseRange(3, uint64(fds.errors)-1, 0)
+	p.CloseRange(uint64(fds.errors)+1, maxFD, 0)
+	p.SetCloexec(program.FD(fds.errors))
+	// The seccomp filter goes here: after all that it forbids, before execve.
+	p.Step("unblock", "signals")
+	const setSize = 8
+	p.Syscall(unix.SYS_RT_SIGPROCMASK, program.Num(unix.SIG_SETMASK), p.Buffer("none", setSize, "").At(0), program.Num(0), program.Num(setSize))
+	execute(p, c, fds.errors)
+}
+
+// enterDir changes to the working directory and makes sure that it lies in
+// the root: one outside shows as a path that does not begin with a slash.
+func enterDir(p *program.Program, dir string) {
+	p.Step("enter working directory", dir)
+	p.Chdir(dir)
+	cwd := p.Getcwd()
+	p.Compare(cwd.Load(0), 0xff, '/', program.Errno(unix.EXDEV))
+}
+
+// becomeUser leaves root behind, and every capability that is not granted.
+func becomeUser(p *program.Program, plan *rootless.Plan) {
+	c := &plan.Process
+	if c.UID == 0 || !plan.RootInside() {
+		if plan.RootInside() && (c.GID != 0 || len(c.Groups) > 0) {
+			setIDs(p, c.UID, c.GID, c.Groups, c.SetGroups)
+		}
+		confine.SetCaps(p, c.Caps)
+		return
+	}
+	if c.Ambient != 0 {
+		p.Step("keep", "capabilities of another user")
+		p.Prctl(unix.PR_SET_KEEPCAPS, 1)
+	}
+	setIDs(p, c.UID, c.GID, c.Groups, c.SetGroups)
+	confine.SetAmbient(p, c.Ambient)
+}
+
+// execute tries the command's paths in turn. What is found but cannot be
+// executed is sent along, so that the error can say what is missing.
+func execute(p *program.Program, c *rootless.Process, errorFD int) {
+	argv, env := p.Strings(c.Argv), p.Strings(c.Env)
+	head := p.Sendable()
+	for _, path := range c.Paths {
+		p.Step("execute", path)
+		p.Execve(path, argv, env)
+		p.Tolerate(program.Errno(unix.ENOENT), program.Errno(unix.ENOTDIR), program.Errno(unix.EACCES),
+			program.Errno(unix.ENOEXEC), program.Errno(unix.ELOOP), program.Errno(unix.EINVAL))
+		p.Report()
+		file := p.Openat("command", program.CWD(), path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		absent := p.SkipOn()
+		p.Read(file, head, program.SendableData, program.SendableSize)
+		p.Into(head.At(program.SendableLength))
+		unreadable := p.SkipOn(program.Errno(unix.EISDIR), program.Errno(unix.EAGAIN), program.Errno(unix.EINVAL))
+		p.Send(program.FD(errorFD), head)
+		p.Land(absent)
+		p.Land(unreadable)
+	}
+	p.Step("execute", c.Argv[0])
+	p.Compare(program.Num(0), 1, 1, program.Errno(unix.ENOENT))
+}

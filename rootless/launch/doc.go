@@ -1,0 +1,13 @@
+// Package launch carries out a rootless.Plan. compile*.go turn the plan into
+// programs and are pure; the rest is the parent's part: start the child, map
+// its ids, read its report, wait.
+//
+//	parent                         child (all new namespaces, parent's memory)
+//	clone3 ----------------------> take from the host: root, sources, devices
+//	newuidmap, newgidmap           fresh proc, sysfs
+//	"maps are written" ----------> become root inside, enter the root, mount
+//	                               execve the sealed stage
+//	                               stage = PID 1: clone the command, reap
+//	end of file on the pipe <----- command: caps, limits, execve
+//	execve the supervisor
+package launch

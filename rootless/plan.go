@@ -1,0 +1,55 @@
+package rootless
+
+import (
+	"bryo/fsroot"
+	"bryo/idmap"
+	"bryo/rootless/confine"
+	"bryo/rootless/ns"
+)
+
+// Plan is a container in which everything is decided. It prints as JSON.
+type Plan struct {
+	ID         string
+	Namespaces ns.Set
+	Joined     []Joined
+	IDs        idmap.Choice
+	Self       idmap.Identity // the user on the host
+	Helpers    Helpers
+	Offsets    string // for /proc/PID/timens_offsets
+	Root       fsroot.Plan
+	Network    Network
+	Hostname   string // "" leaves the host's
+	Domainname string
+	Process    Process
+	Labels     []string
+	Tmpfile    bool     // the sealed stage is a file of a tmpfs: no executable memfd
+	Warnings   []string // one line each
+}
+
+// Network is how the container's network namespace is connected.
+type Network struct {
+	Loopback bool // bring lo up
+}
+
+// Process is the command and what it may do.
+type Process struct {
+	Argv       []string
+	Paths      []string // what execve is tried with, in order
+	Env        []string
+	Dir        string
+	UID, GID   uint32
+	Groups     []uint32
+	SetGroups  bool // setgroups(2) is allowed in this user namespace
+	Umask      uint32
+	Limits     []confine.Limit
+	Caps       confine.Caps // the bounding set; root has them all
+	Ambient    confine.Caps // what a user other than root was explicitly given
+	StopSignal string
+	Init       bool // bryo's init is PID 1
+	Terminal   bool
+}
+
+// RootInside says whether id 0 is mapped, for users and groups.
+func (pl *Plan) RootInside() bool {
+	return pl.IDs.Maps.UID.Covers(0) && pl.IDs.Maps.GID.Covers(0)
+}

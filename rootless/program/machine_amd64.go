@@ -1,0 +1,4 @@
+package program
+
+// machine is EM_X86_64.
+const machine = 62

@@ -1,0 +1,216 @@
+package program
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// clone makes a child with clone3(2) that runs the interpreter.
+func clone(args, size, arena uintptr) (pid, errno uintptr)
+
+// enter runs the interpreter in this process.
+func enter(arena uintptr)
+
+// Child is a process that carries out a program.
+type Child struct {
+	PID   int
+	PIDFD int // close-on-exec
+
+	program *Program
+	arena   []byte
+}
+
+// cloneArgs is struct clone_args of clone3(2), with room for one result.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+
+	pidfdResult int32
+}
+
+// Start makes a child in new namespaces (flags: CLONE_NEW*) that carries the
+// program out. The child shares this process's memory until it executes
+// something, has all signals blocked and every handler reset, and a copy of
+// the descriptor table. Its failure is written to errorFD: see ReadFailures.
+//
+// The caller has locked the main thread: parent-death signals follow the
+// thread that made the child. Release gives the arena back once the child has
+// executed something or ended.
+func Start(p *Program, flags uint64, errorFD int) (*Child, error) {
+	if p.reaps() {
+		return nil, errReap
+	}
+	size := p.size()
+	arena, err := unix.Mmap(-1, 0, size+int(unsafe.Sizeof(cloneArgs{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil, fmt.Errorf("make room for the program: %w", err)
+	}
+	base := uintptr(unsafe.Pointer(&arena[0]))
+	p.assemble(arena[:size], uint64(base), errorFD)
+	args := (*cloneArgs)(unsafe.Pointer(&arena[size]))
+	args.flags = flags | unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND
+	args.pidfd = uint64(uintptr(unsafe.Pointer(&args.pidfdResult)))
+	args.exitSignal = uint64(unix.SIGCHLD)
+	var old unix.Sigset_t
+	all := allSignals()
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		return nil, errors.Join(os.NewSyscallError("sigprocmask", err), unix.Munmap(arena))
+	}
+	pid, errno := clone(uintptr(unsafe.Pointer(args)), unsafe.Offsetof(args.pidfdResult), base)
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+	if errno != 0 {
+		return nil, errors.Join(&CloneError{unix.Errno(errno)}, unix.Munmap(arena))
+	}
+	return &Child{PID: int(pid), PIDFD: int(args.pidfdResult), program: p, arena: arena}, nil
+}
+
+// CloneError is clone3's refusal to make the child or its namespaces.
+type CloneError struct{ Errno unix.Errno }
+
+func (e *CloneError) Error() string { return "clone3: " + e.Errno.Error() }
+
+// Unwrap gives the errno.
+func (e *CloneError) Unwrap() error { return e.Errno }
+
+// errReap means that a program would run the init of a PID namespace on a
+// stack that is not its own.
+var errReap = errors.New("only the program of an image can reap")
+
+// Release gives the program's memory back.
+func (c *Child) Release() error {
+	if c.arena == nil {
+		return nil
+	}
+	arena := c.arena
+	c.arena = nil
+	return unix.Munmap(arena)
+}
+
+func allSignals() (set unix.Sigset_t) {
+	for i := range set.Val {
+		set.Val[i] = ^uint64(0)
+	}
+	return set
+}
+
+// Report is what came through the error pipe until its last writer was gone.
+type Report struct {
+	Failures []Failure // in the order they happened
+}
+
+// Failed is the operation that ended the program, if one did.
+func (r *Report) Failed() (f Failure, failed bool) {
+	if len(r.Failures) == 0 {
+		return Failure{}, false
+	}
+	f = r.Failures[len(r.Failures)-1]
+	return f, !f.Tolerated
+}
+
+// dataSize is how much Send carries: with its record as much as a pipe takes
+// whole, whoever else writes (PIPE_BUF).
+const dataSize = 4096 - recordSize
+
+// Send writes the whole of a Sendable to the error pipe, whose descriptor in
+// the child is fd.
+func (p *Program) Send(fd Arg, from Buffer) {
+	p.WriteFrom(fd, from, 0, recordSize+dataSize)
+}
+
+// Sendable is a buffer for Send: bytes go to offset SendableData, and their
+// number to offset SendableLength.
+func (p *Program) Sendable() Buffer {
+	return p.Buffer("report", recordSize+dataSize, "\xff\xff\xff\xff\xff\xff\xff\xff")
+}
+
+// Where the parts of a Sendable are.
+const (
+	SendableLength = 8
+	SendableData   = recordSize
+	SendableSize   = dataSize
+)
+
+// ReadReport reads the error pipe to its end. image is the program of the
+// sealed ELF, which may be nil.
+func (c *Child) ReadReport(pipe io.Reader, image *Program) (Report, error) {
+	var report Report
+	var record [recordSize]byte
+	for {
+		switch _, err := io.ReadFull(pipe, record[:]); {
+		case errors.Is(err, io.EOF):
+			return report, nil
+		case err != nil:
+			return report, fmt.Errorf("read the launch's report: %w", err)
+		}
+		at := binary.LittleEndian.Uint64(record[:])
+		value := binary.LittleEndian.Uint64(record[8:])
+		if at == noOperation {
+			data := make([]byte, dataSize)
+			if _, err := io.ReadFull(pipe, data); err != nil {
+				return report, fmt.Errorf("read the launch's report: %w", err)
+			}
+			if n := len(report.Failures); n > 0 {
+				report.Failures[n-1].Data = data[:min(value, dataSize)]
+			}
+			continue
+		}
+		failure, ok := c.locate(image, at, value)
+		if !ok {
+			return report, fmt.Errorf("no operation at %#x (errno %d)", at, value)
+		}
+		report.Failures = append(report.Failures, failure)
+	}
+}
+
+func (c *Child) locate(image *Program, at uint64, errno Errno) (Failure, bool) {
+	if c.arena != nil {
+		if f, ok := c.program.failure(uint64(uintptr(unsafe.Pointer(&c.arena[0]))), at, errno); ok {
+			return f, true
+		}
+	}
+	if image == nil {
+		return Failure{}, false
+	}
+	return image.failure(arenaBase, at, errno)
+}
+
+// Become replaces this process by the supervisor in image: it forwards
+// signals to the process behind pidfd, a child of this process, and exits with
+// its status. When it is killed, the parent-death signal that the child asked
+// for takes the child down. Become returns only errors. The caller runs on the
+// main thread, which also made the child.
+func Become(image, pidfd int) error {
+	if unix.Gettid() != unix.Getpid() {
+		return errors.New("become the supervisor: not on the main thread")
+	}
+	inherited, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD, 3)
+	if err != nil {
+		return os.NewSyscallError("dup", err)
+	}
+	argv, err := syscall.SlicePtrFromStrings([]string{"bryo", "run"})
+	if err != nil {
+		return err
+	}
+	env, err := syscall.SlicePtrFromStrings([]string{"pidfd=" + strconv.Itoa(inherited)})
+	if err != nil {
+		return err
+	}
+	all := allSignals()
+	var old unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		return os.NewSyscallError("sigprocmask", err)
+	}
+	empty := new(byte)
+	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(image), uintptr(unsafe.Pointer(empty)),
+		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&env[0])), unix.AT_EMPTY_PATH, 0)
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+	_ = unix.Close(inherited)
+	return os.NewSyscallError("execveat", errno)
+}

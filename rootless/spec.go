@@ -1,0 +1,52 @@
+package rootless
+
+import (
+	"bryo/fsroot"
+	"bryo/idmap"
+	"bryo/rootless/confine"
+	"bryo/rootless/ns"
+)
+
+// Spec is what the user asked for. The zero value of every field is the safe
+// default; only Root.Path or Root.Host must be set.
+type Spec struct {
+	Root       RootSpec
+	Process    ProcessSpec
+	Namespaces ns.Set
+	NoNetwork  bool // an own network namespace with nothing but lo
+	IDs        idmap.Spec
+	Offsets    ns.Offsets
+	Sysctls    []ns.Sysctl
+	Mounts     []fsroot.Mount
+	Devices    []fsroot.Device
+	ShmSize    uint64 // bytes of /dev/shm, 0 for 64 MiB
+	Hostname   string // "" for the container's id
+	Domainname string
+	Labels     []string // KEY=VALUE
+	BestEffort bool     // a control that the kernel refuses is given up, with a warning
+}
+
+// RootSpec is the root file system that was asked for.
+type RootSpec struct {
+	Path      string
+	Host      bool // the host's own root, read-only
+	ReadOnly  bool
+	Ephemeral bool // writes are thrown away
+}
+
+// ProcessSpec is the command that was asked for.
+type ProcessSpec struct {
+	Args       []string // COMMAND [ARG...]
+	Entrypoint []string // stands before Args
+	Env        []string // KEY=VALUE, a later one wins
+	User       string   // USER[:GROUP], names or ids; "" for root, or the kept id
+	Groups     []string // supplementary groups besides the user's own
+	Dir        string   // working directory; "" for /
+	Umask      *uint32  // nil for 0022
+	Limits     []confine.Limit
+	Caps       confine.CapChange
+	StopSignal string // what bryo stop sends; "" for TERM
+	AsPID1     bool   // the command is PID 1, without bryo's init
+	Terminal   bool   // on a pseudo-terminal of its own
+	Nest       bool   // may make user namespaces
+}
