@@ -1,0 +1,71 @@
+# The whole house keeping of bryo. Tools are pinned and live in .bin beside the
+# executables; `make` alone lists the targets.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build test test-vm lint fuzz bench soak install
+
+GO        ?= go
+PREFIX    ?= /usr/local
+FUZZTIME  ?= 10s
+TESTFLAGS ?=
+ARGS      ?=
+
+GOLANGCI := v2.15.0
+LINT     := .bin/golangci-lint-$(GOLANGCI)
+
+# Static and at a fixed address: no libc to find, nothing to relocate at start.
+export CGO_ENABLED := 0
+GOBUILD := $(GO) build -buildmode=exe -trimpath -ldflags "-s -w"
+
+help: ## list the targets
+	@awk -F ' *:.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+build: ## build the executables into .bin
+	@for main in cmd/*/main.go; do \
+	    [[ -e $$main ]] || continue; \
+	    name=$$(basename "$${main%/main.go}"); \
+	    echo "build .bin/$$name"; \
+	    $(GOBUILD) -o ".bin/$$name" "./cmd/$$name"; \
+	done
+
+test: ## vet, then run the tests (TESTFLAGS: flags for go test)
+	$(GO) vet ./...
+	$(GO) test $(TESTFLAGS) ./...
+
+test-vm: ## run the tests that need a virtual machine
+	@if [[ -x tests/vm/run ]]; then exec tests/vm/run; fi; echo "there are no VM tests yet"
+
+lint: $(LINT) ## check style, formatting, go.mod and the arm64 build
+	$(LINT) run ./...
+	$(LINT) fmt --diff
+	$(GO) mod tidy -diff
+	GOARCH=arm64 $(GO) vet ./...
+
+# The standard input of go test reaches the test, which would eat the list.
+fuzz: ## run every fuzz target for FUZZTIME (10s) each
+	@{ grep -rHoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . || true; } | sort | \
+	while IFS=: read -r file func; do \
+	    echo "fuzz $${file%/*} $${func#func }"; \
+	    $(GO) test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "$${file%/*}" < /dev/null; \
+	done
+
+bench: build ## measure against peers (ARGS: arguments for tests/bench)
+	$(GO) run ./tests/bench $(ARGS)
+
+soak: ## fuzz for long, and run the tests with full counts
+	$(MAKE) fuzz FUZZTIME=10m
+	BRYO_SOAK=1 $(GO) test -count 1 -timeout 4h $(TESTFLAGS) ./...
+
+install: ## install what .bin holds below PREFIX (/usr/local); DESTDIR is honoured
+	@[[ -x .bin/bryo ]] || { echo "nothing is built: run make build first" >&2; exit 1; }
+	install -D -m 0755 .bin/bryo "$(DESTDIR)$(PREFIX)/bin/bryo"
+	@for helper in .bin/bryo-*; do \
+	    [[ -x $$helper ]] || continue; \
+	    install -D -m 0755 -v "$$helper" "$(DESTDIR)$(PREFIX)/libexec/bryo/$${helper#.bin/}"; \
+	done
+
+$(LINT):
+	GOBIN=$(CURDIR)/.bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv .bin/golangci-lint $@
