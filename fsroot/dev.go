@@ -31,7 +31,11 @@ func (b *Builder) makeDev() {
 	for _, l := range links() {
 		b.p.Symlinkat(l.target, b.dev, l.name)
 	}
-	b.mountDev("pts", "devpts", b.ptsOptions(), unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	b.pts = b.mountDev("pts", "devpts", b.ptsOptions(), unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	if b.plan.Console {
+		b.p.Step("make", "/dev/console")
+		b.console = b.newFile(b.dev, "console")
+	}
 	b.mountDev("shm", "tmpfs", []option{{"mode", "1777"}, {"size", strconv.FormatUint(b.plan.ShmSize, 10)}}, kernelAttributes)
 	b.mountDev("mqueue", "mqueue", nil, kernelAttributes)
 	for i, d := range b.plan.Devices {
@@ -52,7 +56,7 @@ func (b *Builder) ptsOptions() []option {
 }
 
 // mountDev mounts a file system on a new directory of /dev.
-func (b *Builder) mountDev(name, kind string, options []option, attributes uint64) {
+func (b *Builder) mountDev(name, kind string, options []option, attributes uint64) program.Arg {
 	b.p.Step("mount", "/dev/"+name)
 	fs := b.p.Fsopen(kind)
 	for _, o := range options {
@@ -62,6 +66,7 @@ func (b *Builder) mountDev(name, kind string, options []option, attributes uint6
 	mount := b.p.Fsmount(name, fs, attributes)
 	b.p.Mkdirat(b.dev, name, 0o755)
 	b.p.MoveMount(mount, b.p.Openat(name, b.dev, name, openPath|unix.O_DIRECTORY, 0))
+	return mount
 }
 
 func (b *Builder) newFile(dir program.Arg, name string) program.Arg {
@@ -78,4 +83,15 @@ func (b *Builder) deviceTarget(target string) program.Arg {
 	b.p.Mknodat(b.dev, name, unix.S_IFREG|0o666, 0)
 	b.p.Tolerate(program.Errno(unix.EEXIST))
 	return b.p.Openat2(path.Base(name), b.dev, name, openPath, 0, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+}
+
+// Pts is the container's /dev/pts, once Build is done.
+func (b *Builder) Pts() program.Arg { return b.pts }
+
+// Console makes the first pseudo-terminal of /dev/pts the container's
+// /dev/console.
+func (b *Builder) Console() {
+	b.p.Step("make", "/dev/console")
+	slave := b.p.OpenTree("console", b.pts, "0", cloneTree)
+	b.p.MoveMount(slave, b.console)
 }

@@ -21,6 +21,17 @@ const (
 	Overlay             // a directory of the host, writes to which are thrown away
 )
 
+func (t Type) String() string {
+	switch t {
+	case Tmpfs:
+		return "tmpfs"
+	case Overlay:
+		return "overlay"
+	case Bind:
+	}
+	return "bind"
+}
+
 // Mount is one mount that the user asked for.
 type Mount struct {
 	Type       Type

@@ -23,6 +23,8 @@ type Builder struct {
 	submounts   []program.Arg // as plan.Submounts
 	dev         program.Arg
 	null        program.Arg // /dev/null, attached
+	pts         program.Arg
+	console     program.Arg // Console: the file that is covered by it
 }
 
 // NewBuilder adds to p.

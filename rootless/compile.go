@@ -25,7 +25,7 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 	}
 	pl := &Plan{
 		ID: facts.ID, Namespaces: set, Joined: facts.Joined, Self: facts.Self, Helpers: facts.Helpers,
-		Offsets: spec.Offsets.Text(), Labels: spec.Labels, Tmpfile: facts.Kernel.MemfdNoexec,
+		Offsets: spec.Offsets.Text(), Labels: spec.Labels, Tmpfile: facts.Kernel.MemfdNoexec, Terminal: facts.Window,
 	}
 	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileRoot, compileProcess} {
 		if err := decide(spec, facts, pl); err != nil {
@@ -228,7 +228,7 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 		return err
 	}
 	p.Env = environment(spec, pl, account)
-	return command(spec, facts, p, account)
+	return command(spec, facts, p)
 }
 
 // account is who the command runs as; everybody it names is in the map.
@@ -288,7 +288,7 @@ func environment(spec *Spec, pl *Plan, a Account) []string {
 }
 
 // command decides what is executed: the entrypoint and arguments, or a shell.
-func command(spec *Spec, facts *Facts, p *Process, a Account) error {
+func command(spec *Spec, facts *Facts, p *Process) error {
 	p.Argv = slices.Concat(spec.Process.Entrypoint, spec.Process.Args)
 	if len(p.Argv) == 0 {
 		if facts.Root.Shell == "" {
@@ -334,4 +334,16 @@ func MountPoints(spec *Spec) []string {
 		}
 	}
 	return points
+}
+
+// CompileUnshare decides what bryo unshare does: the command under the id map,
+// with the caller's environment and search path.
+func CompileUnshare(spec *Spec, facts *Facts, args, env []string) (*Plan, error) {
+	pl := &Plan{Self: facts.Self, Helpers: facts.Helpers}
+	if err := compileIDs(spec, facts, pl); err != nil {
+		return nil, err
+	}
+	pl.Process = Process{Env: env, SetGroups: pl.IDs.Setgroups}
+	search := &Spec{Process: ProcessSpec{Args: args}}
+	return pl, command(search, facts, &pl.Process)
 }

@@ -4,6 +4,7 @@ import (
 	"bryo/fsroot"
 	"bryo/idmap"
 	"bryo/rootless/ns"
+	"bryo/rootless/tty"
 )
 
 // Facts is what Compile needs to know of the host and of the root file
@@ -21,6 +22,7 @@ type Facts struct {
 	Limits   map[int]uint64           // hard limits by RLIMIT_*
 	Resolver string                   // the host's /etc/resolv.conf
 	Hosts    string                   // the host's /etc/hosts
+	Window   tty.Size                 // of bryo's own terminal
 	Joined   []Joined                 // as Spec.Namespaces.Joined, the user namespace first
 }
 

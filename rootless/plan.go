@@ -5,6 +5,7 @@ import (
 	"bryo/idmap"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
+	"bryo/rootless/tty"
 )
 
 // Plan is a container in which everything is decided. It prints as JSON.
@@ -22,7 +23,9 @@ type Plan struct {
 	Domainname string
 	Process    Process
 	Labels     []string
+	Terminal   tty.Size // Process.Terminal: its size at first
 	Tmpfile    bool     // the sealed stage is a file of a tmpfs: no executable memfd
+	Describe   bool     // the launch notes the namespaces' inodes
 	Warnings   []string // one line each
 }
 

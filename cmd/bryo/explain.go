@@ -1,3 +1,145 @@
 package main
 
-func runExplain(args []string, s streams) int { return exitFailed }
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/pflag"
+
+	"bryo/rootless"
+	"bryo/rootless/launch"
+	"bryo/rootless/ns"
+)
+
+// runExplain takes run's arguments and prints what run would do.
+func runExplain(args []string, s streams) int {
+	flags, r := runFlags(s)
+	asProgram := flags.Bool("program", false, "print the system calls")
+	asJSON := flags.Bool("json", false, "print the plan as JSON")
+	err := flags.Parse(args)
+	if errors.Is(err, pflag.ErrHelp) {
+		return runHelp([]string{"explain"}, s)
+	}
+	if err == nil {
+		err = r.finish(flags.Args(), flags)
+	}
+	if err != nil {
+		return report(s, err)
+	}
+	plan, err := plan(&r.spec)
+	if err != nil {
+		return report(s, err)
+	}
+	switch {
+	case *asProgram:
+		err = printPrograms(s.out, plan)
+	case *asJSON:
+		encoder := json.NewEncoder(s.out)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(plan)
+	default:
+		err = printPlan(s.out, plan)
+	}
+	if err != nil {
+		return report(s, err)
+	}
+	return exitOK
+}
+
+func printPrograms(w io.Writer, plan *rootless.Plan) error {
+	setup, stage := launch.Programs(plan)
+	if _, err := fmt.Fprintln(w, "### outside the container, in its namespaces"); err != nil {
+		return err
+	}
+	if err := setup.List(w); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w, "\n### inside, from the sealed stage"); err != nil {
+		return err
+	}
+	return stage.List(w)
+}
+
+// printPlan prints the plan as a person reads it.
+func printPlan(w io.Writer, plan *rootless.Plan) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	for _, warning := range plan.Warnings {
+		row("warning", "%s", warning)
+	}
+	row("command", "%s", strings.Join(quoted(plan.Process.Argv), " "))
+	row("user", "%d:%d%s", plan.Process.UID, plan.Process.GID, groups(plan.Process.Groups))
+	row("directory", "%s", plan.Process.Dir)
+	for _, k := range ns.All() {
+		row(k.File()+" namespace", "%s", plan.Namespaces[k])
+	}
+	row("user ids", "%s", extents(plan.IDs.Maps.UID.Lines()))
+	row("group ids", "%s", extents(plan.IDs.Maps.GID.Lines()))
+	printRoot(row, plan)
+	row("host name", "%s", plan.Hostname)
+	row("capabilities", "%s", strings.Join(plan.Process.Caps.Names(), " "))
+	row("confinement", "no_new_privs, own session and keyring, clean environment, no inherited descriptors")
+	if plan.Process.Init {
+		row("init", "bryo's own, PID 1; the command is PID 2")
+	}
+	return t.Flush()
+}
+
+func printRoot(row func(name, format string, args ...any), plan *rootless.Plan) {
+	root := &plan.Root
+	how := "written to directly"
+	switch {
+	case root.Layer && root.ReadOnly:
+		how = "read-only, mount points on a layer in memory"
+	case root.Layer:
+		how = "writes are thrown away"
+	case root.ReadOnly:
+		how = "read-only"
+	}
+	row("root", "%s, %s", root.Root.Path, how)
+	for i := range root.Mounts {
+		m := &root.Mounts[i]
+		row("mount", "%s", strings.TrimSpace(m.Target+" "+m.Type.String()+" "+m.Source))
+	}
+	for _, d := range root.Devices {
+		row("device", "%s", d.Target)
+	}
+	for _, s := range root.Sysctls {
+		row("sysctl", "%s=%s", s.Path, s.Value)
+	}
+}
+
+func quoted(argv []string) []string {
+	list := make([]string, len(argv))
+	for i, a := range argv {
+		list[i] = a
+		if a == "" || strings.ContainsAny(a, " \t\n\"'\\$&|;<>()*?#~`") {
+			list[i] = fmt.Sprintf("%q", a)
+		}
+	}
+	return list
+}
+
+func groups(list []uint32) string {
+	var b strings.Builder
+	for _, g := range list {
+		fmt.Fprintf(&b, ",%d", g)
+	}
+	return b.String()
+}
+
+// extents prints a map as ranges inside -> outside.
+func extents(lines string) string {
+	var list []string
+	for line := range strings.Lines(lines) {
+		var inside, outside, count uint64
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil {
+			list = append(list, fmt.Sprintf("%d-%d -> %d-%d", inside, inside+count-1, outside, outside+count-1))
+		}
+	}
+	return strings.Join(list, ", ")
+}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rootless-containers/rootlesskit/v3/pkg/sigproxy/signal"
 	"github.com/spf13/pflag"
 
 	"bryo/fsroot"
@@ -15,6 +16,7 @@ import (
 	"bryo/rootless"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
+	"bryo/rootless/tty"
 )
 
 // value is a flag that parses straight into the request.
@@ -137,7 +139,7 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Var(capFlag(&p.Caps.Drop), "cap-drop", "drop a capability, or all")
 	flags.Var(one(&p.StopSignal, "SIGNAL", parseSignal), "stop-signal", "what stops the command")
 	flags.BoolVar(&p.AsPID1, "as-pid-1", false, "make the command PID 1, without bryo's init")
-	flags.BoolVarP(&p.Terminal, "tty", "t", false, "give the command a terminal of its own")
+	flags.BoolVarP(&p.Terminal, "tty", "t", false, "give the command a terminal of its own; the default on a terminal")
 	flags.BoolVar(&p.Nest, "nest", false, "allow user namespaces inside")
 	flags.Var(&value{kind: "bool", set: refusePrivileged}, "privileged", "refused: see bryo doctor privileged")
 	flags.Lookup("privileged").NoOptDefVal = "true"
@@ -160,11 +162,11 @@ func parseRun(args []string, s streams) (*request, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	return r, r.finish(flags.Args())
+	return r, r.finish(flags.Args(), flags)
 }
 
 // finish reads ROOTFS, COMMAND and its arguments.
-func (r *request) finish(args []string) error {
+func (r *request) finish(args []string, flags *pflag.FlagSet) error {
 	if len(args) == 0 {
 		return errors.New("no root file system was given\nfix: bryo run DIRECTORY [COMMAND], or bryo run host COMMAND")
 	}
@@ -179,6 +181,9 @@ func (r *request) finish(args []string) error {
 		args = args[1:]
 	}
 	spec.Process.Args = args
+	if !flags.Changed("tty") {
+		spec.Process.Terminal = tty.Is(0) && tty.Is(1)
+	}
 	if len(spec.IDs.UIDs)+len(spec.IDs.GIDs) > 0 {
 		spec.IDs.Mode = idmap.Explicit
 	}
@@ -258,7 +263,16 @@ func capFlag(set *confine.Caps) *value {
 	}}
 }
 
-func parseSignal(text string) (string, error) { return text, nil }
+// parseSignal takes a signal's name, with or without SIG, or its number.
+func parseSignal(text string) (string, error) {
+	name := strings.TrimPrefix(strings.ToUpper(text), "SIG")
+	for known, number := range signal.SignalMap {
+		if known == name || text == strconv.Itoa(int(number)) {
+			return known, nil
+		}
+	}
+	return "", fmt.Errorf("%q is no signal; write a name of signal(7) or its number, as TERM", text)
+}
 
 func refusePrivileged(string) error {
 	return errors.New("a rootless container has no privileges of the host to give; ask for what is needed with --cap-add, --device or --nest")

@@ -16,12 +16,6 @@ type request struct {
 	life life
 }
 
-// life is what run does besides the container itself.
-type life struct {
-	StatusFD int    // JSON lines go there, unless it is negative
-	PIDFile  string // the container's pid is written there
-}
-
 // runRun runs a command in a new container. When nothing of Go is needed while
 // it runs, a supervisor of a few KB takes this process's place.
 func runRun(args []string, s streams) int {
@@ -32,19 +26,31 @@ func runRun(args []string, s streams) int {
 	if err != nil {
 		return report(s, err)
 	}
-	plan, err := plan(&request.spec)
+	code, err := request.run(s)
 	if err != nil {
 		return report(s, err)
+	}
+	return code
+}
+
+func (r *request) run(s streams) (int, error) {
+	if err := r.life.check(); err != nil {
+		return 0, err
+	}
+	plan, err := plan(&r.spec)
+	if err != nil {
+		return 0, err
 	}
 	warn(s, plan.Warnings)
+	plan.Describe = r.life.StatusFD >= 0
 	container, err := launch.Start(plan)
 	if err != nil {
-		return report(s, err)
+		return 0, err
 	}
-	if err := container.Become(); err != nil {
-		return report(s, err)
+	if plan.Process.Terminal || r.life.StatusFD >= 0 || r.life.PIDFile != "" {
+		return r.life.supervise(container, plan.Process.Terminal, s)
 	}
-	return exitFailed
+	return 0, errors.Join(container.Become(), container.Kill())
 }
 
 // plan decides everything for this host.

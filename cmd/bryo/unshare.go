@@ -1,3 +1,67 @@
 package main
 
-func runUnshare(args []string, s streams) int { return exitFailed }
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"bryo/rootless"
+	"bryo/rootless/host"
+	"bryo/rootless/launch"
+)
+
+// runUnshare runs a command under the user's id map: as root of what
+// subordinate ids own, on the host's own files.
+func runUnshare(args []string, s streams) int {
+	spec := &rootless.Spec{}
+	flags := unshareFlags(spec)
+	flags.SetOutput(s.err)
+	err := flags.Parse(args)
+	if errors.Is(err, pflag.ErrHelp) {
+		return runHelp([]string{"unshare"}, s)
+	}
+	if err != nil {
+		return report(s, err)
+	}
+	args = flags.Args()
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	if len(args) == 0 {
+		args = []string{shell()}
+	}
+	container, err := unshare(spec, args, s)
+	if err == nil {
+		err = errors.Join(container.Become(), container.Kill())
+	}
+	return report(s, err)
+}
+
+func unshareFlags(spec *rootless.Spec) *pflag.FlagSet {
+	flags := pflag.NewFlagSet("unshare", pflag.ContinueOnError)
+	flags.SetInterspersed(false)
+	flags.Usage = func() {}
+	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
+	return flags
+}
+
+func unshare(spec *rootless.Spec, args []string, s streams) (*launch.Container, error) {
+	facts, err := host.ProbeIDs(spec)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := rootless.CompileUnshare(spec, facts, args, os.Environ())
+	if err != nil {
+		return nil, err
+	}
+	warn(s, plan.Warnings)
+	return launch.Unshare(plan)
+}
+
+func shell() string {
+	if path := os.Getenv("SHELL"); path != "" {
+		return path
+	}
+	return "/bin/sh"
+}

@@ -13,6 +13,7 @@ import (
 	"bryo/idmap"
 	"bryo/rootless"
 	"bryo/rootless/ns"
+	"bryo/rootless/tty"
 )
 
 // How much of a file is read.
@@ -45,7 +46,16 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	if spec.Namespaces[ns.Net].Mode == ns.Host {
 		facts.Resolver, facts.Hosts = text("/etc/resolv.conf"), text("/etc/hosts")
 	}
+	if spec.Process.Terminal {
+		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
+	}
 	return facts, probeRoot(spec, facts)
+}
+
+// ProbeIDs finds out only what concerns id maps.
+func ProbeIDs(spec *rootless.Spec) (*rootless.Facts, error) {
+	facts := &rootless.Facts{Self: idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())}}
+	return facts, probeIDs(spec, facts)
 }
 
 func newID() (string, error) {

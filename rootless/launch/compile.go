@@ -20,6 +20,9 @@ type descriptors struct {
 	maps   int // one byte comes when the ids are mapped
 	parent int // bryo's pidfd
 	stage  int // the sealed stage
+	// The socket that the terminal's master goes through, and where its slave
+	// is left.
+	terminal int
 }
 
 // compileSetup is the first half: everything up to the sealed stage.
@@ -41,14 +44,14 @@ func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
 	p.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
 	root := fsroot.NewBuilder(&plan.Root, p)
 	root.Prepare()
-	if plan.IDs.Helpers {
-		p.Step("wait for", "the id maps")
-		p.Syscall(unix.SYS_READ, program.FD(fds.maps), p.Buffer("byte", 1, "").At(0), program.Num(1))
-	}
+	awaitMaps(p, plan, fds)
 	becomeRoot(p, plan)
 	tie(p, fds)
 	setNames(p, plan)
 	root.Build()
+	if plan.Process.Terminal {
+		compileTerminal(p, root, plan, fds)
+	}
 	p.Step("execute", "the stage")
 	p.ClearCloexec(program.FD(fds.errors)) // or an error of the second half would look like success
 	p.ClearCloexec(program.FD(fds.parent))
@@ -85,6 +88,15 @@ func mapOne(p *program.Program, plan *rootless.Plan) {
 	writeFile(p, "map ids", "/proc/self/gid_map", plan.IDs.Maps.GID.Lines())
 }
 
+// awaitMaps waits until the parent says that the ids are mapped; when it
+// cannot map them it ends this process.
+func awaitMaps(p *program.Program, plan *rootless.Plan, fds descriptors) {
+	if plan.IDs.Helpers {
+		p.Step("wait for", "the id maps")
+		p.Syscall(unix.SYS_READ, program.FD(fds.maps), p.Buffer("byte", 1, "").At(0), program.Num(1))
+	}
+}
+
 // becomeRoot takes on id 0 of the container, so that what is made belongs to
 // it and the stage keeps its capabilities over execve.
 func becomeRoot(p *program.Program, plan *rootless.Plan) {
@@ -118,4 +130,24 @@ func setNames(p *program.Program, plan *rootless.Plan) {
 		p.Step("set", "domain name")
 		p.Syscall(unix.SYS_SETDOMAINNAME, program.Blob(plan.Domainname), program.Num(len(plan.Domainname)))
 	}
+}
+
+// compileUnshare is what bryo unshare runs instead of a container.
+func compileUnshare(plan *rootless.Plan, fds descriptors) *program.Program {
+	p := program.New()
+	if !plan.IDs.Helpers {
+		mapOne(p, plan)
+	}
+	awaitMaps(p, plan, fds)
+	becomeRoot(p, plan)
+	tie(p, fds)
+	unblockSignals(p)
+	execute(p, &plan.Process, fds.errors)
+	return p
+}
+
+func unblockSignals(p *program.Program) {
+	const setSize = 8
+	p.Step("unblock", "signals")
+	p.Syscall(unix.SYS_RT_SIGPROCMASK, program.Num(unix.SIG_SETMASK), p.Buffer("none", setSize, "").At(0), program.Num(0), program.Num(setSize))
 }

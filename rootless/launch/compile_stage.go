@@ -53,6 +53,9 @@ const maxFD = ^uint64(0) >> 32
 // user's rights first; ids; capabilities; descriptors; signals last.
 func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	c := &plan.Process
+	if c.Terminal {
+		useTerminal(p, fds)
+	}
 	confine.JoinKeyring(p)
 	confine.SetLimits(p, c.Limits)
 	p.Step("set", "umask")
@@ -64,9 +67,7 @@ func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	p.CloseRange(uint64(fds.errors)+1, maxFD, 0)
 	p.SetCloexec(program.FD(fds.errors))
 	// The seccomp filter goes here: after all that it forbids, before execve.
-	p.Step("unblock", "signals")
-	const setSize = 8
-	p.Syscall(unix.SYS_RT_SIGPROCMASK, program.Num(unix.SIG_SETMASK), p.Buffer("none", setSize, "").At(0), program.Num(0), program.Num(setSize))
+	unblockSignals(p)
 	execute(p, c, fds.errors)
 }
 

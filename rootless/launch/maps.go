@@ -68,8 +68,7 @@ func startHelper(path string, argv []string) (*helper, error) {
 	p := program.New()
 	p.Step("run", path)
 	p.Dup3(program.FD(said.write.fd()), 2, 0)
-	const setSize = 8
-	p.Syscall(unix.SYS_RT_SIGPROCMASK, program.Num(unix.SIG_SETMASK), p.Buffer("none", setSize, "").At(0), program.Num(0), program.Num(setSize))
+	unblockSignals(p)
 	p.Execve(path, p.Strings(argv), p.Strings(nil))
 	child, err := program.Start(p, 0, said.write.fd())
 	if err != nil {

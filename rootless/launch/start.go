@@ -3,12 +3,13 @@ package launch
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"bryo/rootless"
+	"bryo/rootless/ns"
 	"bryo/rootless/program"
 )
 
@@ -17,7 +18,12 @@ type Container struct {
 	PID   int // of its PID 1, in bryo's PID namespace
 	PIDFD int
 
-	image int // the sealed stage, which can supervise, too
+	// Namespaces are the inodes of its namespaces, by ns.Kind, if Plan.Describe
+	// asks for them; they are taken before the command can end.
+	Namespaces [ns.Count]uint64
+
+	image  descriptor // the sealed stage, which can supervise, too
+	master descriptor // of the container's terminal, if it has one
 }
 
 // A StepError is a system call of the launch that the kernel refused.
@@ -31,86 +37,68 @@ func (e *StepError) Unwrap() error { return unix.Errno(e.Errno) }
 // ErrEnded means that the launch was ended from outside, by a signal.
 var ErrEnded = errors.New("the launch was ended by a signal")
 
-// pipe is one pipe's descriptors, bare: os.File would start the runtime's
-// poller, which a launch does not need.
-type pipe struct{ read, write descriptor }
-
-// descriptor is an open file; the zero value is none.
-type descriptor struct{ number int }
-
-func (d descriptor) fd() int { return d.number - 1 }
-
-func (d *descriptor) close() {
-	if d.number > 0 {
-		_ = unix.Close(d.fd())
-		d.number = 0
-	}
-}
-
-func (d descriptor) Read(b []byte) (int, error) {
-	for {
-		n, err := unix.Read(d.fd(), b)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return 0, os.NewSyscallError("read", err)
-		case n == 0:
-			return 0, io.EOF
-		default:
-			return n, nil
-		}
-	}
-}
-
-func newPipe() (pipe, error) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return pipe{}, os.NewSyscallError("pipe2", err)
-	}
-	return pipe{descriptor{fds[0] + 1}, descriptor{fds[1] + 1}}, nil
-}
-
-func (p *pipe) close() {
-	p.read.close()
-	p.write.close()
-}
-
-// launch is what Start holds while it works.
+// launch is what a start holds while it works.
 type launch struct {
-	plan   *rootless.Plan
-	errors pipe
-	maps   pipe
-	parent int
-	image  int
-	setup  *program.Program
-	stage  *program.Program
-	child  *program.Child
+	plan     *rootless.Plan
+	errors   pipe
+	maps     pipe
+	terminal pipe // a socket
+	parent   descriptor
+	image    descriptor
+	setup    *program.Program
+	stage    *program.Program
+	child    *program.Child
+	master   descriptor
 }
 
 // Start makes the container and returns once its command has been executed.
 // The caller has locked the main thread. On an error nothing is left.
 func Start(plan *rootless.Plan) (*Container, error) {
-	l := &launch{plan: plan, parent: -1, image: -1}
+	return start(plan, plan.Namespaces.CloneFlags(), compileSetup, compileStage)
+}
+
+// half makes one half of a launch: the one before, or in, the sealed stage.
+type half func(plan *rootless.Plan, fds descriptors) *program.Program
+
+func start(plan *rootless.Plan, namespaces uint64, setup, stage half) (*Container, error) {
+	l := &launch{plan: plan}
 	defer l.close()
-	if err := l.prepare(); err != nil {
+	if err := l.prepare(setup, stage); err != nil {
 		return nil, err
 	}
-	child, err := program.Start(l.setup, plan.Namespaces.CloneFlags(), l.errors.write.fd())
+	child, err := program.Start(l.setup, namespaces, l.errors.write.fd())
 	if err != nil {
 		return nil, err
 	}
 	l.child = child
+	c := &Container{PID: child.PID, PIDFD: child.PIDFD}
+	if plan.Describe {
+		c.describe()
+	}
 	if err := l.finish(); err != nil {
 		l.abort()
 		return nil, err
 	}
-	c := &Container{PID: child.PID, PIDFD: child.PIDFD, image: l.image}
-	l.image = -1
+	c.image, c.master = l.image, l.master
+	l.image, l.master = descriptor{}, descriptor{}
 	return c, nil
 }
 
+func (c *Container) describe() {
+	for _, k := range ns.All() {
+		file := k.File()
+		if k == ns.Time {
+			file = "time_for_children" // it enters with the stage: see compileSetup
+		}
+		var st unix.Stat_t
+		if unix.Stat("/proc/"+strconv.Itoa(c.PID)+"/ns/"+file, &st) == nil {
+			c.Namespaces[k] = st.Ino
+		}
+	}
+}
+
 // prepare makes what the child inherits, and the programs.
-func (l *launch) prepare() (err error) {
+func (l *launch) prepare(setup, stage half) (err error) {
 	if l.errors, err = newPipe(); err != nil {
 		return err
 	}
@@ -119,16 +107,27 @@ func (l *launch) prepare() (err error) {
 			return err
 		}
 	}
-	if l.parent, err = unix.PidfdOpen(os.Getpid(), 0); err != nil {
+	if l.plan.Process.Terminal {
+		if l.terminal, err = newSocket(); err != nil {
+			return err
+		}
+	}
+	parent, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
 		return os.NewSyscallError("pidfd_open", err)
 	}
-	fds := descriptors{errors: l.errors.write.fd(), parent: l.parent, maps: l.maps.read.fd()}
-	l.stage = compileStage(l.plan, fds)
-	if l.image, err = program.Image(l.stage, fds.errors); err != nil {
+	l.parent = descriptor{parent + 1}
+	fds := descriptors{
+		errors: l.errors.write.fd(), parent: parent, maps: l.maps.read.fd(), terminal: l.terminal.write.fd(),
+	}
+	l.stage = stage(l.plan, fds)
+	image, err := program.Image(l.stage, fds.errors)
+	if err != nil {
 		return err
 	}
-	fds.stage = l.image
-	l.setup = compileSetup(l.plan, fds)
+	l.image = descriptor{image + 1}
+	fds.stage = image
+	l.setup = setup(l.plan, fds)
 	return nil
 }
 
@@ -152,6 +151,13 @@ func (l *launch) finish() error {
 	}
 	if err := outcome(&report); err != nil {
 		return err
+	}
+	if l.plan.Process.Terminal {
+		master, err := receive(l.terminal.read.fd())
+		if err != nil {
+			return err
+		}
+		l.master = descriptor{master + 1}
 	}
 	// The child's change of ids made this process undumpable, with which it
 	// shared memory: prctl(2).
@@ -190,11 +196,10 @@ func wait(pid int) (unix.WaitStatus, error) {
 }
 
 func (l *launch) close() {
-	l.errors.close()
-	l.maps.close()
-	for _, fd := range []int{l.parent, l.image} {
-		if fd >= 0 {
-			_ = unix.Close(fd)
-		}
+	for _, p := range []*pipe{&l.errors, &l.maps, &l.terminal} {
+		p.close()
+	}
+	for _, d := range []*descriptor{&l.parent, &l.image, &l.master} {
+		d.close()
 	}
 }

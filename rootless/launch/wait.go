@@ -1,13 +1,18 @@
 package launch
 
 import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
 	"bryo/rootless/program"
+	"bryo/rootless/tty"
 )
 
 // Become replaces this process by a supervisor of a few KB that forwards
 // signals, ends with the container's exit code, and takes the container down
 // when it is killed. It returns only if that was not possible.
-func (c *Container) Become() error { return program.Become(c.image, c.PIDFD) }
+func (c *Container) Become() error { return program.Become(c.image.fd(), c.PIDFD) }
 
 // Wait waits for the container to end and returns its exit code.
 func (c *Container) Wait() (int, error) {
@@ -17,3 +22,24 @@ func (c *Container) Wait() (int, error) {
 	}
 	return exitCode(status), nil
 }
+
+// Signal passes a signal on to the command.
+func (c *Container) Signal(s unix.Signal) error { return unix.PidfdSendSignal(c.PIDFD, s, nil, 0) }
+
+// Kill ends the container and waits for it.
+func (c *Container) Kill() error {
+	if err := c.Signal(unix.SIGKILL); err != nil {
+		return fmt.Errorf("kill the container: %w", err)
+	}
+	_, err := wait(c.PID)
+	return err
+}
+
+// Attach connects the container's terminal with bryo's input and output until
+// the container has ended.
+func (c *Container) Attach(in, out int) error {
+	return tty.Link{Master: c.master.fd(), In: in, Out: out, Ended: c.PIDFD}.Copy()
+}
+
+// Resize gives the container's terminal a window size.
+func (c *Container) Resize(s tty.Size) error { return tty.Resize(c.master.fd(), s) }

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"bryo/rootless/host"
+)
+
+// Exit codes of doctor.
+const (
+	exitDegraded = 1
+	exitUnusable = 2
+)
+
+// examination is what a command line of doctor asks for.
+type examination struct {
+	json, fixScript bool
+	topic           string
+}
+
+func parseDoctor(args []string, s streams) (examination, error) {
+	var e examination
+	flags := pflag.NewFlagSet("doctor", pflag.ContinueOnError)
+	flags.SetOutput(s.err)
+	flags.Usage = func() {}
+	flags.BoolVar(&e.json, "json", false, "print the findings as JSON, with stable ids")
+	flags.BoolVar(&e.fixScript, "fix-script", false, "print a script for the administrator; it is not run")
+	if err := flags.Parse(args); err != nil {
+		return e, err
+	}
+	topics := "one of " + strings.Join(host.Topics(), " ")
+	switch e.topic = flags.Arg(0); {
+	case e.json && e.fixScript:
+		return e, errors.New("doctor: --json and --fix-script exclude each other\nfix: give one of them")
+	case flags.NArg() > 1:
+		return e, errors.New("doctor: more than one topic\nfix: give none for all, or " + topics)
+	case e.topic != "" && !slices.Contains(host.Topics(), e.topic):
+		return e, fmt.Errorf("doctor: there is no topic %q\nfix: give none for all, or %s", e.topic, topics)
+	}
+	return e, nil
+}
+
+// runDoctor finds out what keeps containers from running here. Its exit code
+// is the verdict.
+func runDoctor(args []string, s streams) int {
+	e, err := parseDoctor(args, s)
+	if errors.Is(err, pflag.ErrHelp) {
+		return runHelp([]string{"doctor"}, s)
+	}
+	if err != nil {
+		return report(s, err)
+	}
+	findings := host.Diagnose(e.topic)
+	var text string
+	switch {
+	case e.json:
+		text = findingsJSON(findings)
+	case e.fixScript:
+		text = host.FixScript(findings)
+	default:
+		text = findingsText(findings)
+	}
+	if _, err := io.WriteString(s.out, text); err != nil {
+		return report(s, err)
+	}
+	switch host.Worst(findings) {
+	case host.Unusable:
+		return exitUnusable
+	case host.Degraded:
+		return exitDegraded
+	default:
+		return exitOK
+	}
+}
+
+// findingsText is a line for each finding, its fix below it, and the verdict.
+func findingsText(findings []host.Finding) string {
+	var b strings.Builder
+	script := false
+	for i := range findings {
+		f := &findings[i]
+		fmt.Fprintf(&b, "%-9s %-8s %s\n", f.Level, f.Topic, f.Cause)
+		if f.Fix != "" {
+			fmt.Fprintf(&b, "%-18s fix: %s\n", "", f.Fix)
+		}
+		script = script || f.Script != ""
+	}
+	fmt.Fprintf(&b, "\n%s\n", verdict(host.Worst(findings)))
+	if script {
+		b.WriteString("For the administrator: bryo doctor --fix-script\n")
+	}
+	return b.String()
+}
+
+func verdict(worst host.Level) string {
+	switch worst {
+	case host.Unusable:
+		return "Unusable: bryo cannot start containers here."
+	case host.Degraded:
+		return "Degraded: bryo starts containers here, but not with everything."
+	case host.OK, host.Note:
+	}
+	return "Usable: bryo starts containers here."
+}
+
+// findingsJSON is written by hand: encoding/json would be paid for by every
+// start of the executable.
+//
+//	{"status": "usable"|"degraded"|"unusable",
+//	 "findings": [{"id", "topic", "level": "ok"|"note"|"degraded"|"unusable",
+//	               "cause", "fix", "script", "seen"}]}
+//
+// Of each finding's fields the last three may be missing.
+func findingsJSON(findings []host.Finding) string {
+	var b strings.Builder
+	status := host.Worst(findings).String()
+	if host.Worst(findings) < host.Degraded {
+		status = "usable"
+	}
+	b.WriteString(`{"status": ` + jsonString(status) + `, "findings": [`)
+	for i := range findings {
+		f := &findings[i]
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString("\n  {")
+		for j, field := range [][2]string{
+			{"id", f.ID},
+			{"topic", f.Topic},
+			{"level", f.Level.String()},
+			{"cause", f.Cause},
+			{"fix", f.Fix},
+			{"script", f.Script},
+			{"seen", f.Seen},
+		} {
+			const optional = 4
+			if j >= optional && field[1] == "" {
+				continue
+			}
+			if j > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(jsonString(field[0]) + ": " + jsonString(field[1]))
+		}
+		b.WriteByte('}')
+	}
+	b.WriteString("\n]}\n")
+	return b.String()
+}
+
+// jsonString quotes by RFC 8259, section 7. What is not UTF-8 becomes U+FFFD.
+func jsonString(text string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range text {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ':
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}

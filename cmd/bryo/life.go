@@ -1,0 +1,146 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/rootless-containers/rootlesskit/v3/pkg/sigproxy/signal"
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless/launch"
+	"bryo/rootless/ns"
+	"bryo/rootless/tty"
+)
+
+// life is what run does besides the container itself.
+type life struct {
+	StatusFD int    // JSON lines go there, unless it is negative
+	PIDFile  string // the container's pid is written there
+}
+
+// check refuses a descriptor that is not there before anything is made, and
+// keeps it from the container.
+func (l life) check() error {
+	if l.StatusFD < 0 {
+		return nil
+	}
+	if _, err := unix.FcntlInt(uintptr(l.StatusFD), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		return fmt.Errorf("--status-fd %d: no such open descriptor\nfix: open it in the shell, as: bryo run --status-fd 3 ... 3>status.json", l.StatusFD)
+	}
+	return nil
+}
+
+// supervise stays with a container that needs more than a supervisor can do:
+// a terminal, a status stream, a pid file.
+func (l life) supervise(c *launch.Container, terminal bool, s streams) (code int, err error) {
+	forward := signals(c, terminal)
+	defer forward.stop()
+	if err := l.begun(c); err != nil {
+		return 0, errors.Join(err, c.Kill())
+	}
+	defer func() { err = errors.Join(err, l.ended(code)) }()
+	if terminal {
+		if err := attach(c, s); err != nil {
+			return 0, errors.Join(err, c.Kill())
+		}
+	}
+	return c.Wait()
+}
+
+// begun tells about the running container, in bubblewrap's words.
+func (l life) begun(c *launch.Container) error {
+	if l.PIDFile != "" {
+		const mode = 0o644
+		if err := os.WriteFile(l.PIDFile, []byte(strconv.Itoa(c.PID)+"\n"), mode); err != nil {
+			return err
+		}
+	}
+	if l.StatusFD < 0 {
+		return nil
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"child-pid": %d`, c.PID)
+	for _, k := range ns.All() {
+		fmt.Fprintf(&b, `, "%s-namespace": %d`, k.File(), c.Namespaces[k])
+	}
+	return l.tell(b.String() + "}\n")
+}
+
+func (l life) tell(line string) error {
+	if l.StatusFD < 0 {
+		return nil
+	}
+	if _, err := unix.Write(l.StatusFD, []byte(line)); err != nil {
+		return fmt.Errorf("write to --status-fd %d: %w", l.StatusFD, err)
+	}
+	return nil
+}
+
+func (l life) ended(code int) error {
+	if l.PIDFile != "" {
+		if err := os.Remove(l.PIDFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return l.tell(fmt.Sprintf("{\"exit-code\": %d}\n", code))
+}
+
+// attach connects bryo's terminal with the container's, in raw mode.
+func attach(c *launch.Container, s streams) (err error) {
+	if in := int(s.in.Fd()); tty.Is(in) {
+		restore, err := tty.Raw(in)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = restore() }()
+	}
+	return c.Attach(int(s.in.Fd()), int(s.out.Fd()))
+}
+
+// forwarder passes every signal that bryo gets on to the command.
+type forwarder struct {
+	signals chan os.Signal
+	done    chan struct{}
+}
+
+func signals(c *launch.Container, terminal bool) *forwarder {
+	const room = 128
+	f := &forwarder{signals: make(chan os.Signal, room), done: make(chan struct{})}
+	signal.CatchAll(f.signals)
+	go func() {
+		defer close(f.done)
+		for s := range f.signals {
+			number, ok := s.(unix.Signal)
+			if ok {
+				pass(c, number, terminal)
+			}
+		}
+	}()
+	return f
+}
+
+// pass passes one signal on. A change of the window goes to the terminal; a
+// stop stops bryo, too, so that the shell sees it.
+func pass(c *launch.Container, s unix.Signal, terminal bool) {
+	switch s {
+	case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE: // the runtime's and our own
+		return
+	case unix.SIGWINCH:
+		if size, err := tty.SizeOf(0); err == nil && terminal {
+			_ = c.Resize(size)
+			return
+		}
+	}
+	_ = c.Signal(s)
+	if s == unix.SIGTSTP || s == unix.SIGTTIN || s == unix.SIGTTOU {
+		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+	}
+}
+
+func (f *forwarder) stop() {
+	signal.StopCatch(f.signals) // closes the channel
+	<-f.done
+}

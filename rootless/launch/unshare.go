@@ -1,0 +1,15 @@
+package launch
+
+import (
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless"
+	"bryo/rootless/program"
+)
+
+// Unshare runs the plan's command in a user and a mount namespace with the
+// plan's id map, as root of both, and otherwise where bryo itself runs.
+func Unshare(plan *rootless.Plan) (*Container, error) {
+	return start(plan, unix.CLONE_NEWUSER|unix.CLONE_NEWNS, compileUnshare,
+		func(*rootless.Plan, descriptors) *program.Program { return program.New() })
+}
