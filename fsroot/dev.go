@@ -36,12 +36,23 @@ func (b *Builder) makeDev() {
 		b.p.Step("make", "/dev/console")
 		b.console = b.newFile(b.dev, "console")
 	}
-	b.mountDev("shm", "tmpfs", []option{{"mode", "1777"}, {"size", strconv.FormatUint(b.plan.ShmSize, 10)}}, kernelAttributes)
-	b.mountDev("mqueue", "mqueue", nil, kernelAttributes)
+	b.makeShared()
 	for i, d := range b.plan.Devices {
 		b.p.Step("make", d.Target)
 		b.p.MoveMount(b.devices[i], b.deviceTarget(d.Target))
 	}
+}
+
+// makeShared makes what an IPC namespace has in /dev.
+func (b *Builder) makeShared() {
+	if b.plan.HostIPC {
+		b.p.Step("mount", "/dev/shm")
+		b.p.Mkdirat(b.dev, "shm", 0o755)
+		b.p.MoveMount(b.shm, b.p.Openat("shm", b.dev, "shm", openPath|unix.O_DIRECTORY, 0))
+		return
+	}
+	b.mountDev("shm", "tmpfs", []option{{"mode", "1777"}, {"size", strconv.FormatUint(b.plan.ShmSize, 10)}}, kernelAttributes)
+	b.mountDev("mqueue", "mqueue", nil, kernelAttributes)
 }
 
 // option is one of a file system's options.

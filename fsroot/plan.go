@@ -66,6 +66,7 @@ type Plan struct {
 	Submounts []string // Host and Layer: the mounts below /, which an overlay does not show
 	Proc      ProcMode
 	Sys       SysMode
+	HostIPC   bool   // /dev/shm is the host's, and there are no message queues
 	ShmSize   uint64 // bytes
 	Devices   []Device
 	Console   bool // a pty stands for /dev/console

@@ -24,6 +24,7 @@ type Builder struct {
 	dev         program.Arg
 	null        program.Arg // /dev/null, attached
 	pts         program.Arg
+	shm         program.Arg // HostIPC: the host's /dev/shm
 	console     program.Arg // Console: the file that is covered by it
 }
 
@@ -59,6 +60,11 @@ func (b *Builder) Prepare() {
 		b.p.Step("clone", d.Source)
 		b.devices = append(b.devices, b.p.OpenTree("device", program.CWD(), d.Source, cloneTree))
 		b.expectType(b.devices[len(b.devices)-1], unix.S_IFCHR)
+	}
+	if b.plan.HostIPC {
+		b.p.Step("clone", "/dev/shm")
+		b.shm = b.p.OpenTree("shm", program.CWD(), "/dev/shm", cloneTree)
+		b.restrict(b.shm, kernelAttributes)
 	}
 	b.prepareProc()
 	b.prepareSys()

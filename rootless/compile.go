@@ -23,6 +23,9 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 	if err := checkNamespaces(spec); err != nil {
 		return nil, err
 	}
+	if len(facts.Joined) > 0 && set[ns.User].Mode == ns.Own {
+		set[ns.User] = ns.Source{Mode: ns.Join, Path: "the owner of the joined ones"}
+	}
 	pl := &Plan{
 		ID: facts.ID, Namespaces: set, Joined: facts.Joined, Self: facts.Self, Helpers: facts.Helpers,
 		Offsets: spec.Offsets.Text(), Labels: spec.Labels, Tmpfile: facts.Kernel.MemfdNoexec, Terminal: facts.Window,
@@ -42,6 +45,9 @@ func checkNamespaces(spec *Spec) error {
 	if err := set.Check(); err != nil {
 		return err
 	}
+	if spec.Offsets != (ns.Offsets{}) && len(set.Joined()) > 0 {
+		return errors.New("--time-offset needs a user namespace of its own; leave it out, or join nothing")
+	}
 	if spec.Offsets != (ns.Offsets{}) && set[ns.Time].Mode != ns.Own {
 		return fmt.Errorf("--time-offset needs a time namespace of its own; leave out --time %s", set[ns.Time])
 	}
@@ -57,8 +63,12 @@ func checkNamespaces(spec *Spec) error {
 }
 
 func compileIDs(spec *Spec, facts *Facts, pl *Plan) error {
-	if pl.Namespaces[ns.User].Mode == ns.Join {
-		return nil // its maps are made; facts have no part in them
+	if len(facts.Joined) > 0 {
+		pl.IDs = facts.JoinedIDs // its maps are made
+		if spec.IDs.Mode != idmap.Auto {
+			return errors.New("a joined namespace brings its user namespace and that one's id map; leave --userns and --uidmap out")
+		}
+		return nil
 	}
 	choice, err := idmap.Choose(spec.IDs, facts.Self, facts.UIDs, facts.GIDs)
 	if err != nil {
@@ -124,7 +134,8 @@ func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	if set[ns.PID].Mode == ns.Host {
 		root.Proc = fsroot.HostProc
 	}
-	if set[ns.Net].Mode != ns.Own {
+	root.HostIPC = set[ns.IPC].Mode == ns.Host
+	if set[ns.Net].Mode == ns.Host {
 		root.Sys = fsroot.EmptySys
 	}
 	if err := compileMounts(spec, facts, pl); err != nil {
@@ -189,7 +200,7 @@ func sysctls(spec *Spec) []fsroot.Setting {
 	for _, s := range spec.Sysctls {
 		list = append(list, fsroot.Setting{Path: s.Path(), Value: s.Value})
 	}
-	if !spec.Process.Nest && spec.Namespaces[ns.User].Mode == ns.Own {
+	if !spec.Process.Nest && len(spec.Namespaces.Joined()) == 0 {
 		list = append(list, fsroot.Setting{Path: "user/max_user_namespaces", Value: "0"})
 	}
 	return list
@@ -243,7 +254,7 @@ func account(spec *Spec, facts *Facts, pl *Plan) (Account, error) {
 		}
 	}
 	a, err := Look(facts.Root.Passwd, facts.Root.Group, user, spec.Process.Groups)
-	if err != nil || pl.Namespaces[ns.User].Mode == ns.Join {
+	if err != nil {
 		return a, err
 	}
 	if !pl.IDs.Maps.UID.Covers(a.UID) {

@@ -55,9 +55,16 @@ func run(args []string, s streams) int {
 	if name == "--version" {
 		name = "version"
 	}
+	args = args[1:]
 	for _, c := range commands() {
-		if c.name == name {
-			return c.run(args[1:], s)
+		switch {
+		case c.name != name:
+		case len(args) > 0 && args[0] == "--help":
+			return write(s, c.help())
+		case c.args == "" && len(args) > 0:
+			return usage(s, c.name+" takes no arguments")
+		default:
+			return c.run(args, s)
 		}
 	}
 	return usage(s, fmt.Sprintf("there is no command %q", name))

@@ -8,8 +8,11 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"bryo/rootless/host"
+	"bryo/rootless/launch"
+	"bryo/rootless/program"
 )
 
 // Exit codes of doctor.
@@ -77,6 +80,34 @@ func runDoctor(args []string, s streams) int {
 	default:
 		return exitOK
 	}
+}
+
+// hints looks on this host for the cause of a failed launch: what to print in
+// the error's place, at most three lines, and nil when the host is not to
+// blame.
+func hints(err error) []string {
+	f, found := host.Cause(topicOf(err))
+	if !found {
+		return nil
+	}
+	what, _, _ := strings.Cut(err.Error(), "\n")
+	return f.Advice(what)
+}
+
+// topicOf is doctor's topic for a launch's error, "" for none.
+func topicOf(err error) string {
+	var clone *program.CloneError
+	var helper *launch.HelperError
+	var step *launch.StepError
+	switch {
+	case errors.As(err, &clone):
+		return host.Topic("clone3", clone.Errno)
+	case errors.As(err, &helper):
+		return host.Topic(helper.Tool, 0)
+	case errors.As(err, &step):
+		return host.Topic(step.Step, unix.Errno(step.Errno))
+	}
+	return ""
 }
 
 // findingsText is a line for each finding, its fix below it, and the verdict.

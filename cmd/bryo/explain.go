@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -17,13 +16,8 @@ import (
 
 // runExplain takes run's arguments and prints what run would do.
 func runExplain(args []string, s streams) int {
-	flags, r := runFlags(s)
-	asProgram := flags.Bool("program", false, "print the system calls")
-	asJSON := flags.Bool("json", false, "print the plan as JSON")
+	flags, r, asProgram, asJSON := explainFlags(s)
 	err := flags.Parse(args)
-	if errors.Is(err, pflag.ErrHelp) {
-		return runHelp([]string{"explain"}, s)
-	}
 	if err == nil {
 		err = r.finish(flags.Args(), flags)
 	}
@@ -48,6 +42,11 @@ func runExplain(args []string, s streams) int {
 		return report(s, err)
 	}
 	return exitOK
+}
+
+func explainFlags(s streams) (flags *pflag.FlagSet, r *request, asProgram, asJSON *bool) {
+	flags, r = runFlags(s)
+	return flags, r, flags.Bool("program", false, "print the system calls"), flags.Bool("json", false, "print the plan as JSON")
 }
 
 func printPrograms(w io.Writer, plan *rootless.Plan) error {

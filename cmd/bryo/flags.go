@@ -150,7 +150,7 @@ func lifeFlags(flags *pflag.FlagSet, r *request) {
 	var interactive, remove bool
 	flags.BoolVarP(&interactive, "interactive", "i", false, "taken for podman's sake: input is always passed on")
 	flags.BoolVar(&remove, "rm", false, "taken for podman's sake: nothing is left behind")
-	flags.Var(each(&r.spec.Labels, "KEY=VALUE", func(s string) (string, error) { return s, nil }), "label", "attach a label")
+	flags.VarP(each(&r.spec.Labels, "KEY=VALUE", parseLabel), "label", "l", "attach a label")
 	flags.IntVar(&r.life.StatusFD, "status-fd", -1, "write JSON lines about the container to this descriptor")
 	flags.StringVar(&r.life.PIDFile, "pidfile", "", "write the container's process id to this file")
 	flags.BoolVar(&r.spec.BestEffort, "best-effort", false, "go on without protections that the kernel refuses")
@@ -261,6 +261,13 @@ func capFlag(set *confine.Caps) *value {
 		}
 		return nil
 	}}
+}
+
+func parseLabel(text string) (string, error) {
+	if key, _, _ := strings.Cut(text, "="); key == "" {
+		return "", fmt.Errorf("label %q: write KEY=VALUE", text)
+	}
+	return text, nil
 }
 
 // parseSignal takes a signal's name, with or without SIG, or its number.

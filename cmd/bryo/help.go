@@ -3,36 +3,59 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
+
+	"github.com/spf13/pflag"
+
+	"bryo/rootless"
 )
 
 func runHelp(args []string, s streams) int {
 	if len(args) == 0 {
-		return overview(s.out)
+		return write(s, overview())
 	}
 	for _, c := range commands() {
-		if c.name != args[0] {
-			continue
+		if c.name == args[0] {
+			return write(s, c.help())
 		}
-		fmt.Fprintf(s.out, "usage: bryo %s %s\n\n%s\n", c.name, c.args, c.short)
-		if c.name == "run" || c.name == "explain" {
-			flags, _ := runFlags(s)
-			fmt.Fprintf(s.out, "\nflags, which stop at ROOTFS:\n%s", flags.FlagUsagesWrapped(helpWidth))
-		}
-		return exitOK
 	}
 	return usage(s, fmt.Sprintf("there is no command %q", args[0]))
 }
 
-const helpWidth = 100
+// write prints to standard output; one that is full or closed is an error.
+func write(s streams, text string) int {
+	if _, err := io.WriteString(s.out, text); err != nil {
+		return report(s, err)
+	}
+	return exitOK
+}
 
-func overview(w io.Writer) int {
-	fmt.Fprint(w, "bryo runs programs in rootless containers.\n\n")
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) //nolint:mnd // two blanks between columns
+func (c *command) help() string {
+	const width = 100
+	text := strings.TrimSpace("usage: bryo "+c.name+" "+c.args) + "\n\n" + c.short + "\n"
+	var flags *pflag.FlagSet
+	switch c.name {
+	case "run":
+		flags, _ = runFlags(streams{})
+	case "explain":
+		flags, _, _, _ = explainFlags(streams{})
+	case "unshare":
+		flags = unshareFlags(&rootless.Spec{})
+	default:
+		return text
+	}
+	return text + "\nflags:\n" + flags.FlagUsagesWrapped(width)
+}
+
+func overview() string {
+	var b strings.Builder
+	b.WriteString("bryo runs programs in rootless containers.\n\n")
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, c := range commands() {
 		fmt.Fprintf(table, "  bryo %s\t%s\n", c.name, c.short)
 	}
-	_ = table.Flush()
-	fmt.Fprint(w, "\nROOTFS is a directory, or the word host: your own system, read-only.\nmore: bryo help COMMAND\n")
-	return exitOK
+	_ = table.Flush() // a Builder takes everything
+	b.WriteString("\nROOTFS is a directory, or the word host: your own system, read-only.\nmore: bryo help COMMAND\n")
+	return b.String()
 }

@@ -5,14 +5,22 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"bryo/rootless"
 	"bryo/rootless/launch"
 )
 
 // report prints an error, at most three lines, and gives the exit code.
 func report(s streams, err error) int {
+	if err == nil || errors.Is(err, pflag.ErrHelp) {
+		return exitOK
+	}
 	const most = 3
 	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	if advice := hints(err); advice != nil {
+		lines = advice
+	}
 	fmt.Fprintf(s.err, "bryo: %s\n", strings.Join(lines[:min(len(lines), most)], "\n"))
 	var exec *launch.ExecError
 	switch {

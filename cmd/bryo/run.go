@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 
-	"github.com/spf13/pflag"
-
 	"bryo/rootless"
 	"bryo/rootless/host"
 	"bryo/rootless/launch"
@@ -20,9 +18,6 @@ type request struct {
 // it runs, a supervisor of a few KB takes this process's place.
 func runRun(args []string, s streams) int {
 	request, err := parseRun(args, s)
-	if errors.Is(err, pflag.ErrHelp) {
-		return runHelp([]string{"run"}, s)
-	}
 	if err != nil {
 		return report(s, err)
 	}

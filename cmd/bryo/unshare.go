@@ -18,9 +18,6 @@ func runUnshare(args []string, s streams) int {
 	flags := unshareFlags(spec)
 	flags.SetOutput(s.err)
 	err := flags.Parse(args)
-	if errors.Is(err, pflag.ErrHelp) {
-		return runHelp([]string{"unshare"}, s)
-	}
 	if err != nil {
 		return report(s, err)
 	}

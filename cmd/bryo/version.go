@@ -9,8 +9,5 @@ import (
 var version = "devel" //nolint:gochecknoglobals // the linker sets it
 
 func runVersion(_ []string, s streams) int {
-	if _, err := fmt.Fprintf(s.out, "bryo %s %s/%s\n", version, runtime.GOOS, runtime.GOARCH); err != nil {
-		return report(s, err)
-	}
-	return exitOK
+	return write(s, fmt.Sprintf("bryo %s %s/%s\n", version, runtime.GOOS, runtime.GOARCH))
 }

@@ -34,7 +34,7 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	if facts.ID, err = newID(); err != nil {
 		return nil, err
 	}
-	if facts.Joined, err = open(spec.Namespaces); err != nil {
+	if facts.Joined, facts.JoinedIDs, err = join(spec.Namespaces); err != nil {
 		return nil, err
 	}
 	if err := probeIDs(spec, facts); err != nil {
@@ -97,7 +97,7 @@ func limits() map[int]uint64 {
 }
 
 func probeIDs(spec *rootless.Spec, facts *rootless.Facts) error {
-	if spec.IDs.Mode == idmap.Single || spec.Namespaces[ns.User].Mode == ns.Join {
+	if spec.IDs.Mode == idmap.Single || len(facts.Joined) > 0 {
 		return nil
 	}
 	facts.Name = idmap.Name(facts.Self.UID)
@@ -228,29 +228,4 @@ func probeLayer(spec *rootless.Spec, root *fsroot.Root, r *rootless.RootFacts) e
 	var err error
 	r.Submounts, err = fsroot.Submounts(r.Source.Path)
 	return err
-}
-
-// open opens the namespaces that are to be joined.
-func open(set ns.Set) ([]rootless.Joined, error) {
-	var joined []rootless.Joined
-	for _, kind := range set.Joined() {
-		source := set[kind]
-		path := source.Path
-		if source.PID != 0 {
-			path = fmt.Sprintf("/proc/%d/ns/%s", source.PID, kind.File())
-		}
-		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return nil, fmt.Errorf("--%s %s: open %s: %w%s", kind.Flag(), source, path, err, joinHint(err))
-		}
-		joined = append(joined, rootless.Joined{Kind: kind, FD: fd})
-	}
-	return joined, nil
-}
-
-func joinHint(err error) string {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return "\nfix: the namespace is gone; name a process that runs (its id on the host)"
-	}
-	return ""
 }

@@ -17,7 +17,7 @@ import (
 // descriptors are those that the child inherits, by number.
 type descriptors struct {
 	errors int // where failures are written; it is closed when the command runs
-	maps   int // one byte comes when the ids are mapped
+	maps   int // one byte comes when helpers have mapped the ids; negative without
 	parent int // bryo's pidfd
 	stage  int // the sealed stage
 	// The socket that the terminal's master goes through, and where its slave
@@ -29,14 +29,24 @@ type descriptors struct {
 func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
 	p := program.New()
 	tie(p, fds)
-	p.Step("set", "umask")
-	p.Syscall(unix.SYS_UMASK, program.Num(0))
 	if plan.Offsets != "" {
 		writeFile(p, "set clock offsets", "/proc/self/timens_offsets", plan.Offsets)
 	}
 	if !plan.IDs.Helpers {
 		mapOne(p, plan)
 	}
+	build(p, plan, fds)
+	p.Step("execute", "the stage")
+	p.ClearCloexec(program.FD(fds.errors)) // or an error of the second half would look like success
+	p.ClearCloexec(program.FD(fds.parent))
+	p.ExecFD(program.FD(fds.stage), p.Strings([]string{"bryo-init"}), p.Strings(nil))
+	return p
+}
+
+// build makes the inside of the namespaces.
+func build(p *program.Program, plan *rootless.Plan, fds descriptors) {
+	p.Step("set", "umask")
+	p.Syscall(unix.SYS_UMASK, program.Num(0))
 	if plan.Network.Loopback {
 		netslirp.LoopbackUp(p)
 	}
@@ -44,7 +54,7 @@ func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
 	p.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
 	root := fsroot.NewBuilder(&plan.Root, p)
 	root.Prepare()
-	awaitMaps(p, plan, fds)
+	awaitMaps(p, fds)
 	becomeRoot(p, plan)
 	tie(p, fds)
 	setNames(p, plan)
@@ -52,11 +62,6 @@ func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
 	if plan.Process.Terminal {
 		compileTerminal(p, root, plan, fds)
 	}
-	p.Step("execute", "the stage")
-	p.ClearCloexec(program.FD(fds.errors)) // or an error of the second half would look like success
-	p.ClearCloexec(program.FD(fds.parent))
-	p.ExecFD(program.FD(fds.stage), p.Strings([]string{"bryo-init"}), p.Strings(nil))
-	return p
 }
 
 // tie makes the process end with bryo. A change of ids undoes it, and bryo
@@ -90,8 +95,8 @@ func mapOne(p *program.Program, plan *rootless.Plan) {
 
 // awaitMaps waits until the parent says that the ids are mapped; when it
 // cannot map them it ends this process.
-func awaitMaps(p *program.Program, plan *rootless.Plan, fds descriptors) {
-	if plan.IDs.Helpers {
+func awaitMaps(p *program.Program, fds descriptors) {
+	if fds.maps >= 0 {
 		p.Step("wait for", "the id maps")
 		p.Syscall(unix.SYS_READ, program.FD(fds.maps), p.Buffer("byte", 1, "").At(0), program.Num(1))
 	}
@@ -138,7 +143,7 @@ func compileUnshare(plan *rootless.Plan, fds descriptors) *program.Program {
 	if !plan.IDs.Helpers {
 		mapOne(p, plan)
 	}
-	awaitMaps(p, plan, fds)
+	awaitMaps(p, fds)
 	becomeRoot(p, plan)
 	tie(p, fds)
 	unblockSignals(p)

@@ -5,6 +5,7 @@ import (
 
 	"bryo/rootless"
 	"bryo/rootless/confine"
+	"bryo/rootless/ns"
 	"bryo/rootless/program"
 )
 
@@ -12,6 +13,12 @@ import (
 // the container: PID 1 and the command.
 func compileStage(plan *rootless.Plan, fds descriptors) *program.Program {
 	p := program.New()
+	compileInside(p, plan, fds)
+	return p
+}
+
+// compileInside is PID 1's part of it.
+func compileInside(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	tie(p, fds)
 	p.Step("hide", "from processes inside")
 	p.Prctl(unix.PR_SET_DUMPABLE, 0)
@@ -22,7 +29,7 @@ func compileStage(plan *rootless.Plan, fds descriptors) *program.Program {
 	confine.DropBounding(p, plan.Process.Caps)
 	if !plan.Process.Init {
 		compileCommand(p, plan, fds)
-		return p
+		return
 	}
 	p.Step("clone", "the command's process")
 	child := p.Fork(0, uint64(unix.SIGCHLD))
@@ -33,7 +40,6 @@ func compileStage(plan *rootless.Plan, fds descriptors) *program.Program {
 	compileCommand(p, plan, fds)
 	p.Land(parent)
 	compileInit(p, child)
-	return p
 }
 
 // compileInit is the rest of PID 1's life. It holds no descriptor and the one
@@ -62,6 +68,11 @@ func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	p.Syscall(unix.SYS_UMASK, program.Num(c.Umask))
 	enterDir(p, c.Dir)
 	becomeUser(p, plan)
+	if plan.Namespaces[ns.PID].Mode != ns.Own {
+		// Elsewhere the end of PID 1 takes the command down.
+		p.Step("tie", "the command to init")
+		p.Prctl(unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL))
+	}
 	p.Step("close", "descriptors")
 	p.CloseRange(3, uint64(fds.errors)-1, 0)
 	p.CloseRange(uint64(fds.errors)+1, maxFD, 0)

@@ -48,12 +48,17 @@ type launch struct {
 	setup    *program.Program
 	stage    *program.Program
 	child    *program.Child
+	pid      int // of the container's PID 1, or of the child that will make it
+	pidfd    descriptor
 	master   descriptor
 }
 
 // Start makes the container and returns once its command has been executed.
 // The caller has locked the main thread. On an error nothing is left.
 func Start(plan *rootless.Plan) (*Container, error) {
+	if len(plan.Joined) > 0 {
+		return start(plan, 0, compileEnter, compileJoined)
+	}
 	return start(plan, plan.Namespaces.CloneFlags(), compileSetup, compileStage)
 }
 
@@ -70,28 +75,29 @@ func start(plan *rootless.Plan, namespaces uint64, setup, stage half) (*Containe
 	if err != nil {
 		return nil, err
 	}
-	l.child = child
-	c := &Container{PID: child.PID, PIDFD: child.PIDFD}
+	l.child, l.pid = child, child.PID
+	l.pidfd = descriptor{child.PIDFD + 1}
+	c := &Container{}
 	if plan.Describe {
-		c.describe()
+		c.describe(child.PID)
 	}
 	if err := l.finish(); err != nil {
 		l.abort()
 		return nil, err
 	}
-	c.image, c.master = l.image, l.master
-	l.image, l.master = descriptor{}, descriptor{}
+	c.PID, c.PIDFD, c.image, c.master = l.pid, l.pidfd.fd(), l.image, l.master
+	l.pidfd, l.image, l.master = descriptor{}, descriptor{}, descriptor{}
 	return c, nil
 }
 
-func (c *Container) describe() {
+func (c *Container) describe(pid int) {
 	for _, k := range ns.All() {
 		file := k.File()
 		if k == ns.Time {
 			file = "time_for_children" // it enters with the stage: see compileSetup
 		}
 		var st unix.Stat_t
-		if unix.Stat("/proc/"+strconv.Itoa(c.PID)+"/ns/"+file, &st) == nil {
+		if unix.Stat("/proc/"+strconv.Itoa(pid)+"/ns/"+file, &st) == nil {
 			c.Namespaces[k] = st.Ino
 		}
 	}
@@ -149,6 +155,9 @@ func (l *launch) finish() error {
 	if err := l.child.Release(); err != nil {
 		return err
 	}
+	if err := l.follow(report.Fork); err != nil {
+		return err
+	}
 	if err := outcome(&report); err != nil {
 		return err
 	}
@@ -176,11 +185,28 @@ func outcome(report *program.Report) error {
 	return &StepError{failed}
 }
 
+// follow turns from the child that joined namespaces to the one it made in
+// them, which is bryo's child, too.
+func (l *launch) follow(fork int) error {
+	if fork == 0 {
+		return nil
+	}
+	if _, err := wait(l.pid); err != nil {
+		return err
+	}
+	pidfd, err := unix.PidfdOpen(fork, 0) // not reaped: the number is still its own
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	l.pidfd.close()
+	l.pid, l.pidfd = fork, descriptor{pidfd + 1}
+	return nil
+}
+
 // abort ends the child and waits for it.
 func (l *launch) abort() {
-	_ = unix.PidfdSendSignal(l.child.PIDFD, unix.SIGKILL, nil, 0)
-	_, _ = wait(l.child.PID)
-	_ = unix.Close(l.child.PIDFD)
+	_ = unix.PidfdSendSignal(l.pidfd.fd(), unix.SIGKILL, nil, 0)
+	_, _ = wait(l.pid)
 	_ = l.child.Release()
 }
 
@@ -199,7 +225,7 @@ func (l *launch) close() {
 	for _, p := range []*pipe{&l.errors, &l.maps, &l.terminal} {
 		p.close()
 	}
-	for _, d := range []*descriptor{&l.parent, &l.image, &l.master} {
+	for _, d := range []*descriptor{&l.parent, &l.pidfd, &l.image, &l.master} {
 		d.close()
 	}
 }

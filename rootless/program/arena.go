@@ -176,5 +176,8 @@ func (p *Program) failure(base, at uint64, errno Errno) (f Failure, ok bool) {
 	}, true
 }
 
-// noOperation marks a record in the stream of errors that carries data.
-const noOperation = math.MaxUint64
+// What stands in a record in place of an operation's address.
+const (
+	dataFollows = math.MaxUint64     // Send: the number of valid bytes, and 4 KiB less the record
+	forked      = math.MaxUint64 - 1 // Announce: a process id
+)

@@ -136,6 +136,15 @@ func (x *pipes) start(t *testing.T, p *Program, flags uint64) *Child {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	c, err := Start(p, flags, x.errorFD)
+	return x.started(t, c, err, flags)
+}
+
+// started takes over what became of Start.
+func (x *pipes) started(t *testing.T, c *Child, err error, flags uint64) *Child {
+	t.Helper()
+	if errors.Is(err, unix.ENOSYS) {
+		t.Skip("no clone3 on this machine")
+	}
 	if refused := (*CloneError)(nil); flags != 0 && errors.As(err, &refused) {
 		t.Skipf("no new namespaces on this machine: %v", err)
 	}

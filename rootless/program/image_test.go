@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -158,5 +159,110 @@ func TestImageIsAnExecutable(t *testing.T) {
 			t.Errorf("two segments in one page: %+v", s.ProgHeader)
 		}
 		end = (s.Vaddr+s.Memsz-1)/largestPage + 1
+	}
+}
+
+// emulatorVariable names a program that executes what this machine cannot.
+const emulatorVariable = "BRYO_PROGRAM_EMULATOR"
+
+// asFile is an image in a plain file, ready to be executed.
+func asFile(t *testing.T, build func(p *Program)) *exec.Cmd {
+	t.Helper()
+	p := New()
+	build(p)
+	image, err := imageBytes(p, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(image)
+	path := t.TempDir() + "/image"
+	if err := os.WriteFile(path, image, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if emulator := os.Getenv(emulatorVariable); emulator != "" {
+		return exec.Command(emulator, path)
+	}
+	return exec.Command(path)
+}
+
+// plainFork is Fork where there is no clone3.
+func plainFork(p *Program) (child Arg, parent Label) {
+	child = p.SyscallResult("child", unix.SYS_CLONE, Num(int(unix.SIGCHLD)), Num(0), Num(0), Num(0), Num(0))
+	p.Compare(child, math.MaxUint64, 0, einval)
+	return child, p.SkipOn(einval)
+}
+
+func blockSignals(p *Program) {
+	all := p.Buffer("all signals", 8, strings.Repeat("\xff", 8))
+	p.Syscall(unix.SYS_RT_SIGPROCMASK, Num(unix.SIG_SETMASK), all.At(0), Num(0), Num(8))
+}
+
+func TestImageIsAFileToo(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		code   int
+		output string
+		build  func(p *Program)
+	}{
+		{"exits", 3, "hello", func(p *Program) {
+			p.Write(FD(1), "hello")
+			p.Exit(3)
+		}},
+		{"fails", 125, "", func(p *Program) { bad(p) }},
+		{"reaps a command that exits", 42, "", func(p *Program) {
+			child, parent := plainFork(p)
+			p.Exit(42)
+			p.Land(parent)
+			p.Reap(child)
+		}},
+		{"reaps a command that dies of a signal", 128 + 9, "", func(p *Program) {
+			child, parent := plainFork(p)
+			p.Syscall(unix.SYS_KILL, p.SyscallResult("me", unix.SYS_GETPID), Num(9))
+			p.Land(parent)
+			p.Reap(child)
+		}},
+		{"forwards what came before", 128 + 15, "", func(p *Program) {
+			blockSignals(p)
+			child, parent := plainFork(p)
+			unblock(p)
+			p.Syscall(unix.SYS_PPOLL, Num(0), Num(0), p.Vector(Num(30), Num(0)), Num(0))
+			p.Exit(1)
+			p.Land(parent)
+			p.Syscall(unix.SYS_KILL, p.SyscallResult("me", unix.SYS_GETPID), Num(15))
+			p.Reap(child)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			output, err := asFile(t, test.build).Output()
+			code := 0
+			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+				code = exit.ExitCode()
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if code != test.code || string(output) != test.output {
+				t.Errorf("exit code %d, output %q; want %d, %q", code, output, test.code, test.output)
+			}
+		})
+	}
+}
+
+// A supervisor whose pidfd is not its child's cannot wait for it.
+func TestSupervisorWithoutAChild(t *testing.T) {
+	cmd := asFile(t, func(p *Program) { p.Exit(7) })
+	cmd.Args = append(cmd.Args, "run")
+	cmd.Env = []string{"pidfd=12"}
+	_ = cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != failureCode {
+		t.Errorf("exit code %d, want %d", code, failureCode)
+	}
+}
+
+// The machine code is copied as one stretch, in the order of the source.
+func TestCodeIsOneStretch(t *testing.T) {
+	start, end := code()
+	const functions, instruction = 4, 4
+	if end <= start+functions*instruction || end-start > arenaAt-codeAt {
+		t.Fatalf("from %#x to %#x", start, end)
 	}
 }

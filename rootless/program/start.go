@@ -103,6 +103,7 @@ func allSignals() (set unix.Sigset_t) {
 // Report is what came through the error pipe until its last writer was gone.
 type Report struct {
 	Failures []Failure // in the order they happened
+	Fork     int       // the process that Announce told of; 0 for none
 }
 
 // Failed is the operation that ended the program, if one did.
@@ -151,7 +152,8 @@ func (c *Child) ReadReport(pipe io.Reader, image *Program) (Report, error) {
 		}
 		at := binary.LittleEndian.Uint64(record[:])
 		value := binary.LittleEndian.Uint64(record[8:])
-		if at == noOperation {
+		switch at {
+		case dataFollows:
 			data := make([]byte, dataSize)
 			if _, err := io.ReadFull(pipe, data); err != nil {
 				return report, fmt.Errorf("read the launch's report: %w", err)
@@ -159,14 +161,33 @@ func (c *Child) ReadReport(pipe io.Reader, image *Program) (Report, error) {
 			if n := len(report.Failures); n > 0 {
 				report.Failures[n-1].Data = data[:min(value, dataSize)]
 			}
-			continue
+		case forked:
+			report.Fork = int(value)
+		default:
+			failure, ok := c.locate(image, at, value)
+			if !ok {
+				return report, fmt.Errorf("no operation at %#x (errno %d)", at, value)
+			}
+			report.Failures = append(report.Failures, failure)
 		}
-		failure, ok := c.locate(image, at, value)
-		if !ok {
-			return report, fmt.Errorf("no operation at %#x (errno %d)", at, value)
-		}
-		report.Failures = append(report.Failures, failure)
 	}
+}
+
+// Announce is Fork for a child that the parent is to know of: the process
+// that stays tells it through the error pipe, fd, and ends. The child, which
+// is the parent's own with CLONE_PARENT, goes on.
+func (p *Program) Announce(flags uint64, fd Arg) {
+	record := p.Buffer("forked", recordSize, "\xfe\xff\xff\xff\xff\xff\xff\xff")
+	p.Fork(flags, 0) // CLONE_PARENT takes the exit signal over
+	p.Into(record.At(8))
+	p.Compare(record.Load(8), ^uint64(0), 0, uint64(unix.ECHILD))
+	stays := p.SkipOn(uint64(unix.ECHILD))
+	p.Compare(Num(0), 1, 1, uint64(unix.ECHILD))
+	goes := p.SkipOn(uint64(unix.ECHILD))
+	p.Land(stays)
+	p.WriteFrom(fd, record, 0, recordSize)
+	p.Exit(0)
+	p.Land(goes)
 }
 
 func (c *Child) locate(image *Program, at uint64, errno Errno) (Failure, bool) {

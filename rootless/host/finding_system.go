@@ -1,0 +1,212 @@
+package host
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless/ns"
+)
+
+func (s *symptoms) kernelFindings() []Finding {
+	var found []Finding
+	for i := range s.kinds {
+		if !s.kinds[i].worked() {
+			found = append(found, kindFinding(&s.kinds[i]))
+		}
+	}
+	if f, bad := s.callFinding(); bad {
+		found = append(found, f)
+	}
+	if s.inside.landlock.errno != 0 {
+		found = append(found, Finding{
+			ID: "no-landlock", Topic: onKernel, Level: Note, Seen: s.inside.landlock.seen(),
+			Cause: "this kernel has no Landlock, one of several layers around the network process",
+			Fix:   "run linux 5.13 or newer with landlock in the lsm= list",
+		})
+	}
+	if len(found) == 0 && s.inside.ran.tried {
+		found = append(found, Finding{
+			ID: "kernel-calls", Topic: onKernel,
+			Cause: "linux " + s.kernel.release + " has every system call and namespace that bryo uses",
+		})
+	}
+	return found
+}
+
+func kindFinding(t *kindTrial) Finding {
+	f := Finding{Topic: onKernel, Level: Degraded, Seen: t.seen()}
+	if t.kind == ns.Mount {
+		f.Level = Unusable
+	}
+	name := t.kind.File()
+	host := "use --" + t.kind.Flag() + " host"
+	switch t.errno {
+	case unix.ENOSPC:
+		sysctl := "user.max_" + name + "_namespaces"
+		f.ID = "max-" + name + "-namespaces"
+		f.Cause = sysctl + " is reached: no " + name + " namespace can be made"
+		f.Fix = "sudo sysctl -w " + sysctl + "=28633, or " + host
+		f.Script = setSysctl(sysctl, "28633")
+	case unix.EINVAL:
+		f.ID = "no-" + name + "-namespace"
+		f.Cause = "this kernel has no " + name + " namespaces"
+		f.Fix = host + ", or a kernel that has them"
+	default:
+		f.ID = "no-" + name + "-namespace"
+		f.Cause = "a new " + name + " namespace is refused: " + t.seen()
+		f.Fix = host
+	}
+	return f
+}
+
+// callFinding tells a call that the kernel lacks from one that a filter
+// refuses: ENOSYS is an answer of both, so the release decides.
+func (s *symptoms) callFinding() (Finding, bool) {
+	if s.inside.ran.signal == unix.SIGSYS {
+		return Finding{
+			ID: "seccomp-calls", Topic: onKernel, Level: Unusable, Seen: s.inside.ran.seen(),
+			Cause: "a seccomp filter kills a process for a system call that bryo needs", Fix: seccompFix(),
+		}, true
+	}
+	var missing, refused []string
+	level := Note
+	for i := range s.inside.calls {
+		switch t := &s.inside.calls[i]; {
+		case t.errno == unix.ENOSYS && (older(s.kernel.release, t.major, t.minor) || !s.guard.seccomp):
+			missing = append(missing, t.name)
+			level = max(level, t.without)
+		case t.errno == unix.ENOSYS || s.guard.seccomp && (t.errno == unix.EPERM || t.errno == unix.EACCES):
+			refused = append(refused, t.name)
+			level = max(level, t.without)
+		}
+	}
+	f := Finding{Topic: onKernel, Level: level}
+	switch {
+	case len(refused) > 0:
+		f.ID = "seccomp-calls"
+		f.Cause = "a seccomp filter refuses " + strings.Join(refused, ", ")
+		f.Fix = seccompFix()
+	case len(missing) > 0:
+		f.ID = "missing-calls"
+		f.Cause = "linux " + s.kernel.release + " has no " + strings.Join(missing, ", ")
+		f.Fix = "run linux 5.10 or newer"
+		if level < Unusable {
+			f.Fix = "nothing breaks: bryo goes a longer way; newer kernels have them"
+		}
+	default:
+		return Finding{}, false
+	}
+	return f, true
+}
+
+func (s *symptoms) mountFindings() []Finding {
+	in := &s.inside
+	if !in.tmpfs.tried {
+		return nil
+	}
+	if in.tmpfs.errno != 0 {
+		// AppArmor's refusal is told among the user namespaces' findings.
+		return []Finding{{
+			ID: "mount-refused", Topic: onMount, Level: Unusable, Seen: in.tmpfs.seen(),
+			Cause: "root of a user namespace may not mount a tmpfs: " + in.tmpfs.seen(),
+			Fix:   "see what the kernel's log says: sudo dmesg | tail",
+		}}
+	}
+	found := []Finding{{ID: "overlay-works", Topic: onMount, Cause: "tmpfs and overlay can be mounted in a user namespace"}}
+	if in.overlay.errno != 0 {
+		found[0] = Finding{
+			ID: "no-overlay", Topic: onMount, Level: Degraded, Seen: in.overlay.seen(),
+			Cause: "this kernel mounts no overlay in a user namespace: " + in.overlay.seen(),
+			Fix:   "run linux 5.11 or newer with overlay; until then layers are copied",
+		}
+		if in.overlay.errno == unix.ENODEV {
+			found[0].Cause = "the overlay module is not loaded, and a user cannot load it"
+			found[0].Fix = "sudo modprobe overlay"
+			found[0].Script = loadModule("overlay")
+		}
+	}
+	if in.proc.tried {
+		found = append(found, s.procFinding())
+	}
+	return found
+}
+
+// procFinding is about a fresh /proc, which the kernel gives only to who sees
+// all of another one.
+func (s *symptoms) procFinding() Finding {
+	f := Finding{Topic: onProc, Level: Degraded, Seen: s.inside.proc.seen()}
+	const inherit = "use --pid host, or unmask /proc outside: --security-opt unmask=all (podman), systempaths=unconfined (Docker), procMount Unmasked (Kubernetes)"
+	switch {
+	case s.inside.proc.errno == 0:
+		return Finding{ID: "proc-mounts", Topic: onProc, Cause: "a fresh /proc can be mounted"}
+	case len(s.kernel.procOvermount) > 0:
+		f.ID = "masked-proc"
+		f.Cause = "parts of /proc are hidden here (" + short(s.kernel.procOvermount) + "), so that the kernel gives no fresh one"
+		f.Fix = inherit
+	case s.kernel.procReadOnly:
+		f.ID = "read-only-proc"
+		f.Cause = "/proc is read-only here, so that the kernel gives no fresh one"
+		f.Fix = inherit
+	case !s.kernel.procMounted:
+		f.ID = "no-proc"
+		f.Cause = "/proc is not mounted here, so that the kernel gives no fresh one"
+		f.Fix = "sudo mount -t proc proc /proc"
+		f.Script = "mount -t proc proc /proc\n"
+	default:
+		f.ID = "proc-refused"
+		f.Cause = "the kernel refuses a fresh /proc: " + s.inside.proc.seen()
+		f.Fix = "use --pid host"
+	}
+	return f
+}
+
+// short names the first few.
+func short(paths []string) string {
+	if len(paths) > 3 {
+		return strings.Join(paths[:3], ", ") + ", ..."
+	}
+	return strings.Join(paths, ", ")
+}
+
+func (s *symptoms) tunFinding() Finding {
+	f := Finding{Topic: onNetwork, Level: Degraded}
+	const otherwise = "; or use --net none or --net host"
+	const node = "mkdir -p /dev/net\n[ -c /dev/net/tun ] || { rm -f /dev/net/tun; mknod /dev/net/tun c 10 200; }\nchmod 0666 /dev/net/tun\n"
+	load := loadModule("tun")
+	switch t := &s.tun; {
+	case !t.exists:
+		f.ID = "no-tun"
+		f.Cause = "there is no /dev/net/tun, through which a container reaches the network"
+		f.Fix = "sudo modprobe tun (in a container: --device /dev/net/tun outside)" + otherwise
+		f.Script = load + node
+	case !t.isTun:
+		f.ID = "no-tun"
+		f.Cause = "/dev/net/tun is not the tun device"
+		f.Fix = "sudo rm /dev/net/tun, sudo modprobe tun (in a container: --device /dev/net/tun outside)" + otherwise
+		f.Script = "umount /dev/net/tun 2>/dev/null || rm -f /dev/net/tun\n" + load + node
+	case t.errno == unix.EACCES:
+		f.ID = "tun-unreadable"
+		f.Cause = "you may not open /dev/net/tun"
+		f.Fix = "sudo chmod 0666 /dev/net/tun" + otherwise
+		f.Script = "chmod 0666 /dev/net/tun\n" +
+			keep("/etc/udev/rules.d", "90-bryo-tun.rules", `KERNEL=="tun", MODE="0666", OPTIONS+="static_node=net/tun"`)
+	case t.errno == unix.EPERM:
+		f.ID = "tun-refused"
+		f.Cause = "the control group of this container refuses /dev/net/tun"
+		f.Fix = "outside: --device /dev/net/tun" + otherwise
+	case t.errno != 0:
+		f.ID = "no-tun"
+		f.Cause = "the kernel's tun module is not loaded: " + t.errno.Error()
+		f.Fix = "sudo modprobe tun" + otherwise
+		f.Script = load
+	case s.inside.tun.errno != 0:
+		f.ID = "tun-refused"
+		f.Cause = "no device can be made with /dev/net/tun: " + s.inside.tun.seen()
+		f.Fix = "use --net none or --net host"
+	default:
+		return Finding{ID: "tun-opens", Topic: onNetwork, Cause: "/dev/net/tun makes network devices"}
+	}
+	f.Seen = s.inside.tun.seen()
+	return f
+}

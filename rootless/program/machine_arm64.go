@@ -1,0 +1,4 @@
+package program
+
+// machine is EM_AARCH64.
+const machine = 183
