@@ -15,7 +15,7 @@ func (b *Builder) Build() {
 		b.stackLayer()
 	} else {
 		b.p.Step("attach", "the root file system")
-		b.p.MoveMount(b.root, b.attachPoint)
+		b.attachWith(b.root, b.attachPoint, b.rootAttributes, b.plan.Root.Kept)
 	}
 	b.enter()
 	b.attachProc()
@@ -28,10 +28,12 @@ func (b *Builder) Build() {
 	b.makeFiles()
 	if b.plan.ReadOnly {
 		b.p.Step("make read-only", "/")
-		b.p.MountSetattr(b.root, unix.MOUNT_ATTR_RDONLY, 0, 0, 0)
+		for _, layer := range append(b.layers, b.root) {
+			b.makeReadOnly(layer, rootAttributes, b.plan.Root.Kept)
+		}
 	}
 	b.p.Step("make read-only", "/dev")
-	b.p.MountSetattr(b.dev, unix.MOUNT_ATTR_RDONLY, 0, 0, 0)
+	b.makeReadOnly(b.dev, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, 0)
 }
 
 // enter makes root the root of the mount namespace and lets go of the host's
@@ -143,7 +145,7 @@ func (b *Builder) maskProc() {
 		mount := b.p.OpenTree("readonly", b.proc, path, cloneTree)
 		missing := b.p.SkipOn(program.Errno(unix.ENOENT))
 		b.restrict(mount, unix.MOUNT_ATTR_RDONLY)
-		b.p.MoveMount(mount, b.p.Openat2("readonly", b.proc, path, openPath, 0, kernelResolve))
+		b.attachWith(mount, b.p.Openat2("readonly", b.proc, path, openPath, 0, kernelResolve), kernelAttributes|unix.MOUNT_ATTR_RDONLY, 0)
 		b.p.Land(missing)
 	}
 	const small = 4096
@@ -187,7 +189,11 @@ func (b *Builder) attach(i int) {
 		b.p.Chdir("/")
 	case Bind:
 	}
-	b.p.MoveMount(mount, target)
+	if m.Type == Bind {
+		b.attachWith(mount, target, m.Attributes, m.From.Kept)
+	} else {
+		b.p.MoveMount(mount, target)
+	}
 	b.p.Close(mount)
 	b.p.Close(target)
 }

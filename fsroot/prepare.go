@@ -14,18 +14,20 @@ type Builder struct {
 	plan *Plan
 	p    *program.Program
 
-	attachPoint program.Arg   // where the root is attached before pivot_root
-	root        program.Arg   // the root file system: detached, then attached, then /
-	proc, sys   program.Arg   // detached until the root is there
-	nodes       []program.Arg // as nodes()
-	devices     []program.Arg // as plan.Devices
-	mounts      []program.Arg // as plan.Mounts; unset for a tmpfs
-	submounts   []program.Arg // as plan.Submounts
-	dev         program.Arg
-	null        program.Arg // /dev/null, attached
-	pts         program.Arg
-	shm         program.Arg // HostIPC: the host's /dev/shm
-	console     program.Arg // Console: the file that is covered by it
+	rootAttributes uint64        // of the root when it is attached
+	attachPoint    program.Arg   // where the root is attached before pivot_root
+	root           program.Arg   // the root file system: detached, then attached, then /
+	proc, sys      program.Arg   // detached until the root is there
+	nodes          []program.Arg // as nodes()
+	devices        []program.Arg // as plan.Devices
+	mounts         []program.Arg // as plan.Mounts; unset for a tmpfs
+	entries        []program.Arg // as plan.Entries; unset for a link
+	layers         []program.Arg // overlays of them
+	dev            program.Arg
+	null           program.Arg // /dev/null, attached
+	pts            program.Arg
+	shm            program.Arg // HostIPC: the host's /dev/shm
+	console        program.Arg // Console: the file that is covered by it
 }
 
 // NewBuilder adds to p.
@@ -43,13 +45,7 @@ const (
 // needs no mapped id.
 func (b *Builder) Prepare() {
 	b.prepareRoot()
-	for i := range b.plan.Submounts {
-		b.p.Step("clone", b.plan.Submounts[i])
-		path := strings.TrimSuffix(b.plan.Root.Path, "/") + b.plan.Submounts[i]
-		mount := b.p.OpenTree("submount", program.CWD(), path, cloneTree)
-		b.restrict(mount, rootAttributes|b.readOnly())
-		b.submounts = append(b.submounts, mount)
-	}
+	b.prepareEntries()
 	for i := range b.plan.Mounts {
 		b.prepareMount(&b.plan.Mounts[i])
 	}
@@ -81,15 +77,23 @@ func (b *Builder) prepareRoot() {
 	if pl.Host || pl.Layer {
 		attributes |= unix.MOUNT_ATTR_RDONLY
 	}
+	b.rootAttributes = attributes
 	b.restrict(b.root, attributes)
 }
 
-// readOnly is the attribute of mounts below / where the root is read-only.
-func (b *Builder) readOnly() uint64 {
-	if b.plan.ReadOnly {
-		return unix.MOUNT_ATTR_RDONLY
+// prepareEntries takes the parts that a root is spread into.
+func (b *Builder) prepareEntries() {
+	for _, e := range b.plan.Entries {
+		if e.Link != "" {
+			b.entries = append(b.entries, program.Arg{})
+			continue
+		}
+		b.p.Step("clone", "/"+e.Name)
+		path := strings.TrimSuffix(b.plan.Root.Path, "/") + "/" + e.Name
+		entry := b.p.OpenTree("entry", program.CWD(), path, cloneTree)
+		b.restrict(entry, rootAttributes|unix.MOUNT_ATTR_RDONLY)
+		b.entries = append(b.entries, entry)
 	}
-	return 0
 }
 
 func (b *Builder) prepareMount(m *Attached) {
@@ -132,9 +136,12 @@ func (b *Builder) expectSame(fd program.Arg, id FileID) {
 }
 
 // restrict sets attributes on a detached mount and all below it, and cuts it
-// off from the host's mount events.
+// off from the host's mount events. Without mount_setattr that is left to
+// attachWith.
 func (b *Builder) restrict(mount program.Arg, attributes uint64) {
-	b.p.MountSetattr(mount, attributes, 0, unix.MS_PRIVATE, unix.AT_RECURSIVE)
+	if !b.plan.Legacy {
+		b.p.MountSetattr(mount, attributes, 0, unix.MS_PRIVATE, unix.AT_RECURSIVE)
+	}
 }
 
 func (b *Builder) prepareProc() {

@@ -2,48 +2,71 @@ package fsroot
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 )
 
-// Submounts lists the mounts below a root file system, outermost only, as
-// paths relative to it with a slash in front. What a container makes anew or
-// covers is left out.
-func Submounts(root string) ([]string, error) {
-	prefix := strings.TrimSuffix(root, "/") + "/"
-	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(root))
+// Submounts lists the mounts below a directory of the host, as paths relative
+// to it with a slash in front.
+func Submounts(dir string) ([]string, error) {
+	prefix := strings.TrimSuffix(dir, "/") + "/"
+	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {
-		return nil, fmt.Errorf("read mounts below %s: %w", root, err)
+		return nil, fmt.Errorf("read mounts below %s: %w", dir, err)
 	}
 	var below []string
 	for _, info := range infos {
-		path, inside := strings.CutPrefix(info.Mountpoint, prefix)
-		if !inside || path == "" || made("/"+path) || covered("/"+path, below) {
-			continue
+		if path, inside := strings.CutPrefix(info.Mountpoint, prefix); inside && path != "" {
+			below = append(below, "/"+path)
 		}
-		below = append(below, "/"+path)
 	}
 	return below, nil
 }
 
-// made says whether a container has its own file system there.
-func made(path string) bool {
-	for _, dir := range []string{procDir, sysDir, devDir} {
-		if Under(path, "/"+dir) {
-			return true
-		}
-	}
-	return false
+// Entry is one entry of a root directory.
+type Entry struct {
+	Name  string
+	Dir   bool
+	Link  string // where a symbolic link leads
+	Mixed bool   // other file systems are mounted at or below it
 }
 
-// covered says whether a mount comes along with one that is listed: mounts
-// are cloned with all below them.
-func covered(path string, below []string) bool {
-	for _, dir := range below {
-		if Under(path, dir) {
-			return true
-		}
+// Entries lists a root directory whose mounts lie at below. What every
+// container has its own of is left out.
+func (r *Root) Entries(below []string) ([]Entry, error) {
+	fd, err := r.open(".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
 	}
-	return false
+	dir := os.NewFile(uintptr(fd), "root")
+	defer func() { _ = dir.Close() }()
+	list, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	var entries []Entry
+	for _, found := range list {
+		e := Entry{Name: found.Name(), Dir: found.IsDir()}
+		e.Mixed = slices.ContainsFunc(below, func(path string) bool { return Under(path, "/"+e.Name) })
+		switch {
+		case slices.Contains([]string{procDir, sysDir, devDir}, e.Name):
+			continue
+		case found.Type()&os.ModeSymlink != 0:
+			const longest = 4096 // PATH_MAX
+			link := make([]byte, longest)
+			n, err := unix.Readlinkat(fd, e.Name, link)
+			if err != nil {
+				return nil, err
+			}
+			e.Link = string(link[:n])
+		case !e.Dir && !found.Type().IsRegular():
+			continue
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
 }

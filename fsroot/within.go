@@ -51,7 +51,17 @@ func stat(fd int, path string) (Source, error) {
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_TYPE|unix.STATX_INO, &st); err != nil {
 		return Source{}, os.NewSyscallError("statx", err)
 	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return Source{}, os.NewSyscallError("statfs", err)
+	}
+	const lockable = unix.ST_RDONLY | unix.ST_NOSUID | unix.ST_NODEV | unix.ST_NOEXEC | unix.ST_NOATIME | unix.ST_NODIRATIME
+	kept := uint64(fs.Flags) & lockable // the same bits as MS_*
+	if fs.Flags&unix.ST_RELATIME != 0 {
+		kept |= unix.MS_RELATIME
+	}
 	return Source{
+		Kept: kept,
 		Path: path,
 		ID:   FileID{Major: st.Dev_major, Minor: st.Dev_minor, Inode: st.Ino},
 		Dir:  st.Mode&unix.S_IFMT == unix.S_IFDIR,
@@ -93,36 +103,39 @@ func (r *Root) Empty() bool {
 // ReadFile reads a regular file of the root of at most limit bytes.
 func (r *Root) ReadFile(unsafePath string, limit int) ([]byte, error) {
 	fd, err := r.open(unsafePath, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		var data []byte
+		data, err = readRegular(fd, limit)
+		if err = errors.Join(err, unix.Close(fd)); err == nil {
+			return data, nil
+		}
 	}
-	defer func() { _ = unix.Close(fd) }()
+	return nil, fmt.Errorf("%s of the root file system: %w", unsafePath, err)
+}
+
+func readRegular(fd, limit int) ([]byte, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("%s of the root file system is not a regular file", unsafePath)
+		return nil, errors.New("not a regular file")
 	}
 	if st.Size > int64(limit) {
-		return nil, fmt.Errorf("%s of the root file system has %d bytes, more than %d", unsafePath, st.Size, limit)
+		return nil, fmt.Errorf("%d bytes, more than %d", st.Size, limit)
 	}
-	data := make([]byte, limit)
-	n := 0
-	for n < limit {
+	data := make([]byte, st.Size)
+	for n := 0; n < len(data); {
 		got, err := unix.Read(fd, data[n:])
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
-		if got == 0 {
-			break
+		if err != nil || got == 0 {
+			return data[:n], err
 		}
 		n += got
 	}
-	return data[:n], nil
+	return data, nil
 }
 
 // Writable says whether the user can make mount points in the root directory.

@@ -81,9 +81,17 @@ type NotYoursError struct {
 	First, Last uint32
 }
 
+// systemIDs is below what useradd(8) gives to people: no range of these is
+// ever to be granted.
+const systemIDs = 1000
+
 // Error names the id and the command that would grant it.
 func (e *NotYoursError) Error() string {
-	return fmt.Sprintf("%s map %s: host %s %d is not yours\nadd it: sudo usermod --add-sub%ss %d-%d $USER",
+	if e.First < systemIDs {
+		return fmt.Sprintf("%s map %s: host %s %d is the system's own\nfix: map ids of yours: your own, or those in /etc/sub%s",
+			e.Kind, e.Extent, e.Kind, e.First, e.Kind)
+	}
+	return fmt.Sprintf("%s map %s: host %s %d is not yours\nfix: sudo usermod --add-sub%ss %d-%d $USER",
 		e.Kind, e.Extent, e.Kind, e.First, e.Kind, e.First, e.Last)
 }
 
@@ -268,10 +276,14 @@ func explicit(spec Spec, self Identity, uids, gids []Range) (Maps, error) {
 		return Maps{}, err
 	}
 	var err error
-	if maps.UID, err = maps.UID.granted(UID, self.UID, uids); err != nil {
-		return Maps{}, err
+	given := maps
+	maps.UID, err = given.UID.granted(UID, self.UID, uids)
+	var gidErr error
+	maps.GID, gidErr = given.GID.granted(GID, self.GID, gids)
+	if gidErr != nil && (err == nil || len(spec.UIDs) == 0) {
+		err = gidErr // of the kind that was written, not of its copy
 	}
-	if maps.GID, err = maps.GID.granted(GID, self.GID, gids); err != nil {
+	if err != nil {
 		return Maps{}, err
 	}
 	return maps, nil

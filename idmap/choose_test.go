@@ -187,12 +187,12 @@ func TestChooseRefuses(t *testing.T) {
 func TestExplicitSaysWhichIDIsNotYours(t *testing.T) {
 	for _, row := range []struct{ name, uids, gids, cause, fix string }{
 		{"somebody's", "0:1001:1", "0:1000:1", "uid map 0:1001:1: host uid 1001 is not yours", "--add-subuids 1001-1001 $USER"},
-		{"the host's root", "0:0:1", "0:1000:1", "host uid 0 is not yours", "--add-subuids 0-0 $USER"},
+		{"the host's root", "0:0:1", "0:1000:1", "host uid 0 is the system's own", "your own, or those in /etc/subuid"},
 		{"starts with the own id", "0:1000:10", "0:1000:1", "host uid 1001 is not yours", "--add-subuids 1001-1009 $USER"},
 		{"starts before a range", "0:99990:20", "0:1000:1", "host uid 99990 is not yours", "--add-subuids 99990-99999 $USER"},
 		{"ends after a range", "0:165530:20", "0:1000:1", "host uid 165536 is not yours", "--add-subuids 165536-165549 $USER"},
-		{"the second extent", "0:1000:1 1:5:2", "0:1000:1", "uid map 1:5:2: host uid 5 is not yours", "--add-subuids 5-6 $USER"},
-		{"a gid", "0:1000:1", "0:50:1", "gid map 0:50:1: host gid 50 is not yours", "--add-subgids 50-50 $USER"},
+		{"the second extent", "0:1000:1 1:5:2", "0:1000:1", "uid map 1:5:2: host uid 5 is the system's own", "those in /etc/subuid"},
+		{"a gid", "0:1000:1", "0:50:1", "gid map 0:50:1: host gid 50 is the system's own", "those in /etc/subgid"},
 		{"a gid copied from the uids", "0:200000:1", "", "gid map 0:200000:1: host gid 200000 is not yours", "--add-subgids 200000-200000 $USER"},
 	} {
 		a := ordinary()

@@ -20,7 +20,7 @@ var ErrNoShell = errors.New("no command was given and the root file system has n
 // say. Its error says what cannot be and what to do instead.
 func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 	set := spec.Namespaces
-	if err := checkNamespaces(spec); err != nil {
+	if err := spec.Check(); err != nil {
 		return nil, err
 	}
 	if len(facts.Joined) > 0 && set[ns.User].Mode == ns.Own {
@@ -28,7 +28,7 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 	}
 	pl := &Plan{
 		ID: facts.ID, Namespaces: set, Joined: facts.Joined, Self: facts.Self, Helpers: facts.Helpers,
-		Offsets: spec.Offsets.Text(), Labels: spec.Labels, Tmpfile: facts.Kernel.MemfdNoexec, Terminal: facts.Window,
+		Offsets: spec.Offsets.Text(), Labels: spec.Labels, Terminal: facts.Window,
 	}
 	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileRoot, compileProcess} {
 		if err := decide(spec, facts, pl); err != nil {
@@ -39,8 +39,8 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 	return pl, nil
 }
 
-// checkNamespaces refuses what cannot go together.
-func checkNamespaces(spec *Spec) error {
+// Check refuses what cannot go together on any host.
+func (spec *Spec) Check() error {
 	set := spec.Namespaces
 	if err := set.Check(); err != nil {
 		return err
@@ -105,11 +105,13 @@ func compileNames(spec *Spec, _ *Facts, pl *Plan) error {
 	if pl.Hostname == "" {
 		pl.Hostname = pl.ID
 	}
-	for _, name := range []string{pl.Hostname, pl.Domainname} {
-		const longest = 64 // __NEW_UTS_LEN
-		if len(name) > longest || strings.ContainsAny(name, "\x00\n/ ") {
-			return fmt.Errorf("host name %q: at most %d bytes, without blanks and slashes", name, longest)
-		}
+	return errors.Join(checkName("host name", pl.Hostname), checkName("domain name", pl.Domainname))
+}
+
+func checkName(kind, name string) error {
+	const longest = 64 // __NEW_UTS_LEN
+	if len(name) > longest || strings.ContainsAny(name, "\x00\n/ ") {
+		return fmt.Errorf("%s %q: at most %d bytes, without blanks and slashes", kind, name, longest)
 	}
 	return nil
 }
@@ -146,7 +148,7 @@ func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	root.Layer = spec.Root.Ephemeral || len(facts.Root.Missing) > 0
 	if root.Layer {
 		root.Copy = !facts.Kernel.Overlay
-		root.Submounts = facts.Root.Submounts
+		root.Entries = facts.Root.Entries
 	}
 	return nil
 }

@@ -34,18 +34,17 @@ type Helpers struct{ UID, GID string }
 type Kernel struct {
 	MountSetattr bool // mount_setattr, 5.12
 	Overlay      bool // overlay in a user namespace, 5.11
-	MemfdNoexec  bool // vm.memfd_noexec is 2
 }
 
 // RootFacts is what the root file system holds.
 type RootFacts struct {
-	Source    fsroot.Source
-	Empty     bool
-	Missing   []string // mount points that are not there and cannot be made in place
-	Submounts []string // mounts below the root that an overlay would hide
-	Passwd    []byte   // /etc/passwd, nil if there is none
-	Group     []byte   // /etc/group
-	Shell     string   // the first shell there is, "" for none
+	Source  fsroot.Source
+	Empty   bool
+	Missing []string       // mount points that are not there and cannot be made in place
+	Entries []fsroot.Entry // of a root that cannot be one overlay
+	Passwd  []byte         // /etc/passwd, nil if there is none
+	Group   []byte         // /etc/group
+	Shell   string         // the first shell there is, "" for none
 }
 
 // Joined is a namespace of another process, opened.

@@ -24,7 +24,6 @@ type Plan struct {
 	Process    Process
 	Labels     []string
 	Terminal   tty.Size // Process.Terminal: its size at first
-	Tmpfile    bool     // the sealed stage is a file of a tmpfs: no executable memfd
 	Describe   bool     // the launch notes the namespaces' inodes
 	Warnings   []string // one line each
 }

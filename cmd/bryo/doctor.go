@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -63,23 +64,30 @@ func runDoctor(args []string, s streams) int {
 	var text string
 	switch {
 	case e.json:
-		text = findingsJSON(findings)
+		text, err = findingsJSON(findings)
 	case e.fixScript:
 		text = host.FixScript(findings)
 	default:
 		text = findingsText(findings)
 	}
-	if _, err := io.WriteString(s.out, text); err != nil {
+	if err == nil {
+		_, err = io.WriteString(s.out, text)
+	}
+	if err != nil {
 		return report(s, err)
 	}
-	switch host.Worst(findings) {
+	return doctorExit(host.Worst(findings))
+}
+
+func doctorExit(worst host.Level) int {
+	switch worst {
 	case host.Unusable:
 		return exitUnusable
 	case host.Degraded:
 		return exitDegraded
-	default:
-		return exitOK
+	case host.OK, host.Note:
 	}
+	return exitOK
 }
 
 // hints looks on this host for the cause of a failed launch: what to print in
@@ -140,66 +148,35 @@ func verdict(worst host.Level) string {
 	return "Usable: bryo starts containers here."
 }
 
-// findingsJSON is written by hand: encoding/json would be paid for by every
-// start of the executable.
-//
-//	{"status": "usable"|"degraded"|"unusable",
-//	 "findings": [{"id", "topic", "level": "ok"|"note"|"degraded"|"unusable",
-//	               "cause", "fix", "script", "seen"}]}
-//
-// Of each finding's fields the last three may be missing.
-func findingsJSON(findings []host.Finding) string {
-	var b strings.Builder
-	status := host.Worst(findings).String()
-	if host.Worst(findings) < host.Degraded {
-		status = "usable"
-	}
-	b.WriteString(`{"status": ` + jsonString(status) + `, "findings": [`)
-	for i := range findings {
-		f := &findings[i]
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString("\n  {")
-		for j, field := range [][2]string{
-			{"id", f.ID},
-			{"topic", f.Topic},
-			{"level", f.Level.String()},
-			{"cause", f.Cause},
-			{"fix", f.Fix},
-			{"script", f.Script},
-			{"seen", f.Seen},
-		} {
-			const optional = 4
-			if j >= optional && field[1] == "" {
-				continue
-			}
-			if j > 0 {
-				b.WriteString(", ")
-			}
-			b.WriteString(jsonString(field[0]) + ": " + jsonString(field[1]))
-		}
-		b.WriteByte('}')
-	}
-	b.WriteString("\n]}\n")
-	return b.String()
+// diagnosis is what --json prints; its names and the ids in it are kept.
+type diagnosis struct {
+	Status   string    `json:"status"` // usable, degraded, unusable
+	Findings []finding `json:"findings"`
 }
 
-// jsonString quotes by RFC 8259, section 7. What is not UTF-8 becomes U+FFFD.
-func jsonString(text string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range text {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ':
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			b.WriteRune(r)
-		}
+type finding struct {
+	ID     string `json:"id"`
+	Topic  string `json:"topic"`
+	Level  string `json:"level"` // ok, note, degraded, unusable
+	Cause  string `json:"cause"`
+	Fix    string `json:"fix,omitempty"`
+	Script string `json:"script,omitempty"`
+	Seen   string `json:"seen,omitempty"`
+}
+
+func findingsJSON(findings []host.Finding) (string, error) {
+	d := diagnosis{Status: "usable", Findings: []finding{}}
+	if worst := host.Worst(findings); worst >= host.Degraded {
+		d.Status = worst.String()
 	}
-	b.WriteByte('"')
-	return b.String()
+	for i := range findings {
+		f := &findings[i]
+		d.Findings = append(d.Findings, finding{f.ID, f.Topic, f.Level.String(), f.Cause, f.Fix, f.Script, f.Seen})
+	}
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	err := encoder.Encode(d)
+	return b.String(), err
 }

@@ -23,8 +23,11 @@ func TestFindingsJSON(t *testing.T) {
 			Status   string
 			Findings []struct{ ID, Topic, Level, Cause, Fix, Script, Seen string }
 		}
-		text := findingsJSON(in[:n])
-		if err := json.Unmarshal([]byte(text), &got); err != nil {
+		text, err := findingsJSON(in[:n])
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &got)
+		}
+		if err != nil {
 			t.Fatalf("%v:\n%s", err, text)
 		}
 		if got.Status != status || len(got.Findings) != n {
@@ -39,24 +42,6 @@ func TestFindingsJSON(t *testing.T) {
 			}
 		}
 	}
-}
-
-func FuzzJSONString(f *testing.F) {
-	f.Add("a\"\\\x00\x7f\xff\u2028")
-	f.Fuzz(func(t *testing.T, text string) {
-		var got string
-		if err := json.Unmarshal([]byte(jsonString(text)), &got); err != nil {
-			t.Fatalf("%q: %v", text, err)
-		}
-		want, err := json.Marshal(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var clean string
-		if err := json.Unmarshal(want, &clean); err != nil || got != clean {
-			t.Errorf("%q becomes %q, want %q (%v)", text, got, clean, err)
-		}
-	})
 }
 
 func TestFindingsText(t *testing.T) {

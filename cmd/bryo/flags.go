@@ -185,6 +185,9 @@ func (r *request) finish(args []string, flags *pflag.FlagSet) error {
 		spec.Process.Terminal = tty.Is(0) && tty.Is(1)
 	}
 	if len(spec.IDs.UIDs)+len(spec.IDs.GIDs) > 0 {
+		if flags.Changed("userns") {
+			return errors.New("--uidmap and --gidmap are an id map of their own\nfix: leave --userns out")
+		}
 		spec.IDs.Mode = idmap.Explicit
 	}
 	return nil

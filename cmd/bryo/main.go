@@ -1,4 +1,10 @@
 // Bryo runs programs in rootless containers.
+
+// Sizing GOMAXPROCS by the cgroup would read all of /proc/self/mountinfo at
+// every start.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (

@@ -45,11 +45,18 @@ func (r *request) run(s streams) (int, error) {
 	if plan.Process.Terminal || r.life.StatusFD >= 0 || r.life.PIDFile != "" {
 		return r.life.supervise(container, plan.Process.Terminal, s)
 	}
-	return 0, errors.Join(container.Become(), container.Kill())
+	err = container.Become()
+	if errors.Is(err, launch.ErrNoSupervisor) {
+		return r.life.supervise(container, false, s)
+	}
+	return 0, errors.Join(err, container.Kill())
 }
 
 // plan decides everything for this host.
 func plan(spec *rootless.Spec) (*rootless.Plan, error) {
+	if err := spec.Check(); err != nil {
+		return nil, err
+	}
 	facts, err := host.Probe(spec)
 	if err != nil {
 		return nil, err

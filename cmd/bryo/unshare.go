@@ -29,10 +29,17 @@ func runUnshare(args []string, s streams) int {
 		args = []string{shell()}
 	}
 	container, err := unshare(spec, args, s)
-	if err == nil {
-		err = errors.Join(container.Become(), container.Kill())
+	if err != nil {
+		return report(s, err)
 	}
-	return report(s, err)
+	err = container.Become()
+	if errors.Is(err, launch.ErrNoSupervisor) {
+		code, err := life{StatusFD: -1}.supervise(container, false, s)
+		if err == nil {
+			return code
+		}
+	}
+	return report(s, errors.Join(err, container.Kill()))
 }
 
 func unshareFlags(spec *rootless.Spec) *pflag.FlagSet {

@@ -136,16 +136,16 @@ func lookDirectory(path string) directory {
 		return d
 	}
 	d.noexec = fs.Flags&unix.ST_NOEXEC != 0
-	d.network = networkName(int64(fs.Type))
+	d.network = networkName(uint32(fs.Type))
 	d.mount = mountPoint(path)
 	return d
 }
 
 // networkName names a network file system by its number, which statfs(2)
-// gives: on those subordinate ids mean nothing to the server.
-func networkName(kind int64) string {
+// gives signed or unsigned: on those subordinate ids mean nothing to the server.
+func networkName(kind uint32) string {
 	for _, n := range []struct {
-		number int64
+		number uint32
 		name   string
 	}{
 		{unix.NFS_SUPER_MAGIC, "NFS"},
@@ -163,8 +163,7 @@ func networkName(kind int64) string {
 		{0x01161970, "GFS2"},
 		{0x19830326, "BeeGFS"},
 	} {
-		// f_type is signed, or 32 bits wide, on some architectures.
-		if uint32(kind) == uint32(n.number) {
+		if kind == n.number {
 			return n.name
 		}
 	}

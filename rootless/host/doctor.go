@@ -1,8 +1,15 @@
+// Package host asks the host that bryo runs on. Probe finds out what a plan
+// needs to know, and is paid by every start. Diagnose is for when something
+// does not work: it tries what a launch does and names the cause.
+//
+// The check files try things out and fill in symptoms; the finding files
+// conclude from those and are pure.
 package host
 
 import (
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -59,12 +66,10 @@ func Topic(step string, errno unix.Errno) string {
 		return topic
 	}
 	// The other errnos speak of the user's own arguments, as ENOENT does.
-	switch errno {
-	case unix.EPERM, unix.EACCES, unix.ENODEV, unix.EINVAL, unix.EOPNOTSUPP, unix.ENOSPC:
+	if slices.Contains([]unix.Errno{unix.EPERM, unix.EACCES, unix.ENODEV, unix.EINVAL, unix.EOPNOTSUPP, unix.ENOSPC}, errno) {
 		return topic
-	default:
-		return ""
 	}
+	return ""
 }
 
 // topicOf reads a word of a step's name behind what the words before it said:

@@ -139,7 +139,6 @@ type helper struct {
 type tun struct {
 	errno  unix.Errno // of open
 	isTun  bool       // it is the character device 10:200
-	mode   uint32
 	exists bool
 }
 

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -92,7 +93,7 @@ type condition struct {
 	change func(*symptoms)
 	want   []string // ids of what is not OK
 	level  Level
-	says   string // in the first cause, fix or script
+	says   string // in a cause, fix or script
 }
 
 func TestFindingsOfUserns(t *testing.T) {
@@ -237,7 +238,6 @@ func TestFindingsOfPlaces(t *testing.T) {
 // check holds for every condition what each finding has to be.
 func check(t *testing.T, conditions []condition) {
 	t.Helper()
-	id := regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)*$`)
 	for _, c := range conditions {
 		t.Run(c.name, func(t *testing.T) {
 			s := healthy()
@@ -246,23 +246,10 @@ func check(t *testing.T, conditions []condition) {
 			var got []string
 			text := ""
 			for i := range all {
-				f := &all[i]
-				if f.Level != OK {
+				wellFormed(t, &all[i])
+				if f := &all[i]; f.Level != OK {
 					got = append(got, f.ID)
-				}
-				if f.Level != OK && text == "" {
-					text = f.Cause + "\n" + f.Fix + "\n" + f.Script
-				}
-				switch {
-				case !id.MatchString(f.ID), !slices.Contains(Topics(), f.Topic):
-					t.Errorf("id %q, topic %q", f.ID, f.Topic)
-				case f.Cause == "" || f.Level != OK && f.Fix == "":
-					t.Errorf("%s: cause %q, fix %q", f.ID, f.Cause, f.Fix)
-				case strings.Contains(f.Cause+f.Fix, "\n"), f.Script != "" && !strings.HasSuffix(f.Script, "\n"):
-					t.Errorf("%s: more than one line, or a script without an end", f.ID)
-				}
-				if advice := f.Advice("run"); len(advice) > 3 {
-					t.Errorf("%s: %d lines of advice", f.ID, len(advice))
+					text += f.Cause + "\n" + f.Fix + "\n" + f.Script
 				}
 			}
 			if !slices.Equal(got, c.want) {
@@ -276,6 +263,22 @@ func check(t *testing.T, conditions []condition) {
 			}
 			bashReads(t, FixScript(all))
 		})
+	}
+}
+
+func wellFormed(t *testing.T, f *Finding) {
+	t.Helper()
+	if !regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)*$`).MatchString(f.ID) || !slices.Contains(Topics(), f.Topic) {
+		t.Errorf("id %q, topic %q", f.ID, f.Topic)
+	}
+	if f.Cause == "" || f.Level != OK && f.Fix == "" {
+		t.Errorf("%s: cause %q, fix %q", f.ID, f.Cause, f.Fix)
+	}
+	if strings.Contains(f.Cause+f.Fix, "\n") || f.Script != "" && !strings.HasSuffix(f.Script, "\n") {
+		t.Errorf("%s: more than one line, or a script without an end", f.ID)
+	}
+	if advice := f.Advice("run"); len(advice) > 3 {
+		t.Errorf("%s: %d lines of advice", f.ID, len(advice))
 	}
 }
 
@@ -466,8 +469,7 @@ func TestSubidSource(t *testing.T) {
 }
 
 func TestNetworkName(t *testing.T) {
-	cifs := int64(unix.CIFS_SUPER_MAGIC)
-	for kind, want := range map[int64]string{unix.NFS_SUPER_MAGIC: "NFS", cifs: "CIFS", int64(int32(uint32(cifs))): "CIFS", 0x0bd00bd0: "Lustre", unix.EXT4_SUPER_MAGIC: "", unix.TMPFS_MAGIC: ""} {
+	for kind, want := range map[uint32]string{unix.NFS_SUPER_MAGIC: "NFS", unix.CIFS_SUPER_MAGIC: "CIFS", 0x0bd00bd0: "Lustre", unix.EXT4_SUPER_MAGIC: "", unix.TMPFS_MAGIC: ""} {
 		if got := networkName(kind); got != want {
 			t.Errorf("networkName(%#x) = %q, want %q", kind, got, want)
 		}
@@ -493,7 +495,7 @@ func TestDiagnoseHere(t *testing.T) {
 		}
 	}
 	var status unix.WaitStatus
-	if pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil); err != unix.ECHILD { //nolint:errorlint // as the kernel gives it
+	if pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
 		t.Errorf("a child is left: %d, %v", pid, err)
 	}
 }

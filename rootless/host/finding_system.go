@@ -41,14 +41,14 @@ func kindFinding(t *kindTrial) Finding {
 	}
 	name := t.kind.File()
 	host := "use --" + t.kind.Flag() + " host"
-	switch t.errno {
-	case unix.ENOSPC:
+	switch {
+	case t.errno == unix.ENOSPC:
 		sysctl := "user.max_" + name + "_namespaces"
 		f.ID = "max-" + name + "-namespaces"
 		f.Cause = sysctl + " is reached: no " + name + " namespace can be made"
 		f.Fix = "sudo sysctl -w " + sysctl + "=28633, or " + host
 		f.Script = setSysctl(sysctl, "28633")
-	case unix.EINVAL:
+	case t.errno == unix.EINVAL:
 		f.ID = "no-" + name + "-namespace"
 		f.Cause = "this kernel has no " + name + " namespaces"
 		f.Fix = host + ", or a kernel that has them"
@@ -72,14 +72,16 @@ func (s *symptoms) callFinding() (Finding, bool) {
 	var missing, refused []string
 	level := Note
 	for i := range s.inside.calls {
-		switch t := &s.inside.calls[i]; {
-		case t.errno == unix.ENOSYS && (older(s.kernel.release, t.major, t.minor) || !s.guard.seccomp):
+		t := &s.inside.calls[i]
+		switch {
+		case s.lacks(t):
 			missing = append(missing, t.name)
-			level = max(level, t.without)
-		case t.errno == unix.ENOSYS || s.guard.seccomp && (t.errno == unix.EPERM || t.errno == unix.EACCES):
+		case s.filters(t):
 			refused = append(refused, t.name)
-			level = max(level, t.without)
+		default:
+			continue
 		}
+		level = max(level, t.without)
 	}
 	f := Finding{Topic: onKernel, Level: level}
 	switch {
@@ -98,6 +100,16 @@ func (s *symptoms) callFinding() (Finding, bool) {
 		return Finding{}, false
 	}
 	return f, true
+}
+
+func (s *symptoms) lacks(t *callTrial) bool {
+	return t.errno == unix.ENOSYS && (!s.guard.seccomp || older(s.kernel.release, t.major, t.minor))
+}
+
+// filters goes by answers that root of a user namespace gets from no kernel
+// that has the call.
+func (s *symptoms) filters(t *callTrial) bool {
+	return s.guard.seccomp && (t.errno == unix.ENOSYS || t.errno == unix.EPERM || t.errno == unix.EACCES)
 }
 
 func (s *symptoms) mountFindings() []Finding {
@@ -151,8 +163,8 @@ func (s *symptoms) procFinding() Finding {
 	case !s.kernel.procMounted:
 		f.ID = "no-proc"
 		f.Cause = "/proc is not mounted here, so that the kernel gives no fresh one"
-		f.Fix = "sudo mount -t proc proc /proc"
-		f.Script = "mount -t proc proc /proc\n"
+		f.Fix = "sudo mount -t proc none /proc"
+		f.Script = "mount -t proc none /proc\n"
 	default:
 		f.ID = "proc-refused"
 		f.Cause = "the kernel refuses a fresh /proc: " + s.inside.proc.seen()

@@ -49,12 +49,6 @@ func (s *symptoms) usernsFinding() Finding {
 func (s *symptoms) cloneRefused() Finding {
 	f := Finding{Topic: onUserns, Level: Unusable, Seen: s.alone.seen()}
 	switch errno := s.alone.errno; {
-	case errno == unix.ENOSPC || errno == unix.EUSERS:
-		s.limitReached(&f)
-	case errno == unix.EAGAIN:
-		f.ID = "process-limit"
-		f.Cause = "no more processes are allowed (ulimit -u, or pids.max of the control group)"
-		f.Fix = "end some processes, or raise the limit"
 	case errno == unix.ENOSYS && older(s.kernel.release, 5, 3):
 		f.ID, f.Topic = "missing-calls", onKernel
 		f.Cause = "linux " + s.kernel.release + " has no clone3"
@@ -63,40 +57,54 @@ func (s *symptoms) cloneRefused() Finding {
 		f.ID = "seccomp-userns"
 		f.Cause = "a seccomp filter refuses clone3, which makes the namespaces"
 		f.Fix = seccompFix()
+	case errno == unix.ENOSPC || errno == unix.EUSERS:
+		s.limitReached(&f)
+	case errno == unix.EAGAIN:
+		f.ID = "process-limit"
+		f.Cause = "no more processes are allowed (ulimit -u, or pids.max of the control group)"
+		f.Fix = "end some processes, or raise the limit"
 	case errno == unix.EINVAL && !s.kernel.usernsFile:
 		f.ID = "no-user-namespaces"
 		f.Cause = "this kernel is built without user namespaces (CONFIG_USER_NS)"
 		f.Fix = "run a kernel that has them"
-	case errno == unix.EPERM && s.kernel.debianClone == "0":
-		f.ID = "unprivileged-userns-clone"
-		f.Cause = "kernel.unprivileged_userns_clone is 0: only root may make user namespaces"
-		f.Fix = "sudo sysctl -w kernel.unprivileged_userns_clone=1"
-		f.Script = setSysctl("kernel.unprivileged_userns_clone", "1")
-	case errno == unix.EPERM && s.kernel.chrooted:
-		f.ID = "chroot"
-		f.Cause = "this is a chroot, in which the kernel makes no user namespaces"
-		f.Fix = "enter the directory with pivot_root, or start bryo outside"
+	case errno == unix.EPERM:
+		s.notPermitted(&f)
 	default:
-		return s.blameModule(f)
+		s.blameModule(&f)
 	}
 	return f
 }
 
-// blameModule is for a refusal that no setting explains: a security module.
-func (s *symptoms) blameModule(f Finding) Finding {
-	if s.alone.refused() && s.underAppArmor() {
-		return s.appArmor("apparmor-userns", "new user namespaces", s.alone)
+func (s *symptoms) notPermitted(f *Finding) {
+	switch {
+	case s.kernel.debianClone == "0":
+		f.ID = "unprivileged-userns-clone"
+		f.Cause = "kernel.unprivileged_userns_clone is 0: only root may make user namespaces"
+		f.Fix = "sudo sysctl -w kernel.unprivileged_userns_clone=1"
+		f.Script = setSysctl("kernel.unprivileged_userns_clone", "1")
+	case s.kernel.chrooted:
+		f.ID = "chroot"
+		f.Cause = "this is a chroot, in which the kernel makes no user namespaces"
+		f.Fix = "enter the directory with pivot_root, or start bryo outside"
+	default:
+		s.blameModule(f)
 	}
-	if s.alone.errno == unix.EACCES && s.guard.seLinux {
+}
+
+// blameModule is for a refusal that no setting explains: a security module.
+func (s *symptoms) blameModule(f *Finding) {
+	switch {
+	case s.alone.refused() && s.underAppArmor():
+		*f = s.appArmor("apparmor-userns", "new user namespaces", s.alone)
+	case s.alone.errno == unix.EACCES && s.guard.seLinux:
 		f.ID = "selinux-userns"
 		f.Cause = "SELinux refuses new user namespaces"
 		f.Fix = "allow user_namespace create: sudo ausearch -m avc -ts recent | audit2allow -M bryo"
-		return f
+	default:
+		f.ID = "userns-refused"
+		f.Cause = "the kernel refuses a user namespace: " + f.Seen
+		f.Fix = "see what the kernel's log says: sudo dmesg | tail"
 	}
-	f.ID = "userns-refused"
-	f.Cause = "the kernel refuses a user namespace: " + f.Seen
-	f.Fix = "see what the kernel's log says: sudo dmesg | tail"
-	return f
 }
 
 func (s *symptoms) limitReached(f *Finding) {
@@ -119,8 +127,8 @@ func (s *symptoms) mapRefused() Finding {
 	case !s.kernel.procMounted:
 		f.ID = "no-proc"
 		f.Cause = "/proc is not mounted, through which ids are mapped"
-		f.Fix = "sudo mount -t proc proc /proc"
-		f.Script = "mount -t proc proc /proc\n"
+		f.Fix = "sudo mount -t proc none /proc"
+		f.Script = "mount -t proc none /proc\n"
 	case s.inside.mapIDs.errno == unix.EROFS:
 		f.ID = "read-only-proc"
 		f.Cause = "/proc is read-only, through which ids are mapped"

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot"
 	"bryo/idmap"
 	"bryo/rootless"
+	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 	"bryo/rootless/tty"
 )
@@ -28,7 +30,7 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	facts := &rootless.Facts{
 		Self:   idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())},
 		Kernel: kernel(),
-		Limits: limits(),
+		Limits: limits(spec.Process.Limits),
 	}
 	var err error
 	if facts.ID, err = newID(); err != nil {
@@ -48,6 +50,11 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	}
 	if spec.Process.Terminal {
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
+	}
+	if !facts.Kernel.MountSetattr {
+		if err := refuseBelow(spec, facts); err != nil {
+			return nil, err
+		}
 	}
 	return facts, probeRoot(spec, facts)
 }
@@ -69,29 +76,24 @@ func newID() (string, error) {
 // kernel asks for a call by making it with arguments that it refuses: a
 // kernel, or a filter, that does not have it says ENOSYS.
 func kernel() rootless.Kernel {
-	has := func(err error) bool { return !errors.Is(err, unix.ENOSYS) }
 	const invalid = -1
-	setattr := has(unix.MountSetattr(invalid, "", 0, &unix.MountAttr{}))
-	fd, err := unix.MemfdCreate("bryo", unix.MFD_CLOEXEC|unix.MFD_EXEC)
-	if err == nil {
-		_ = unix.Close(fd)
-	}
-	return rootless.Kernel{
-		MountSetattr: setattr,
-		Overlay:      setattr, // came a release earlier
-		MemfdNoexec:  errors.Is(err, unix.EACCES),
-	}
+	setattr := !errors.Is(unix.MountSetattr(invalid, "", 0, &unix.MountAttr{}), unix.ENOSYS)
+	return rootless.Kernel{MountSetattr: setattr, Overlay: setattr} // overlay came a release earlier
 }
 
-// limits are the hard limits that bound what a container may ask for.
-func limits() map[int]uint64 {
-	const resources = unix.RLIMIT_RTTIME + 1
-	most := make(map[int]uint64, resources)
-	for r := range resources {
+// limits are the user's hard limits, as far as a container has limits.
+func limits(asked []confine.Limit) map[int]uint64 {
+	most := make(map[int]uint64)
+	add := func(resource int) {
 		var limit unix.Rlimit
-		if unix.Getrlimit(r, &limit) == nil {
-			most[r] = limit.Max
+		if unix.Getrlimit(resource, &limit) == nil {
+			most[resource] = limit.Max
 		}
+	}
+	add(unix.RLIMIT_NOFILE)
+	add(unix.RLIMIT_NPROC)
+	for _, l := range asked {
+		add(l.Resource)
 	}
 	return most
 }
@@ -167,7 +169,7 @@ func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	if r.Source, err = root.Source(path); err != nil {
 		return err
 	}
-	if r.Source, err = fsroot.OpenSource(path); err != nil {
+	if r.Source.Path, err = filepath.Abs(path); err != nil {
 		return err
 	}
 	for file, data := range map[string]*[]byte{"/etc/passwd": &r.Passwd, "/etc/group": &r.Group} {
@@ -225,7 +227,29 @@ func probeLayer(spec *rootless.Spec, root *fsroot.Root, r *rootless.RootFacts) e
 	if !spec.Root.Ephemeral && len(r.Missing) == 0 {
 		return nil
 	}
-	var err error
-	r.Submounts, err = fsroot.Submounts(r.Source.Path)
+	below, err := fsroot.Submounts(r.Source.Path)
+	if err == nil && len(below) > 0 {
+		r.Entries, err = root.Entries(below)
+	}
 	return err
+}
+
+// refuseBelow refuses sources with mounts below them where the kernel cannot
+// set attributes on those (before 5.12).
+func refuseBelow(spec *rootless.Spec, facts *rootless.Facts) error {
+	for i := range spec.Mounts {
+		m := &spec.Mounts[i]
+		if m.Type != fsroot.Bind || m.Shallow || !facts.Sources[m.Source].Dir {
+			continue
+		}
+		below, err := fsroot.Submounts(facts.Sources[m.Source].Path)
+		if err != nil {
+			return err
+		}
+		if len(below) > 0 {
+			return fmt.Errorf("mount %s on %s: this kernel has no mount_setattr to restrict %s%s, which is mounted below it\nfix: mount what is needed of it by itself, or use a kernel from 5.12 on",
+				m.Source, m.Target, facts.Sources[m.Source].Path, below[0])
+		}
+	}
+	return nil
 }

@@ -16,10 +16,11 @@ import (
 
 // descriptors are those that the child inherits, by number.
 type descriptors struct {
-	errors int // where failures are written; it is closed when the command runs
-	maps   int // one byte comes when helpers have mapped the ids; negative without
-	parent int // bryo's pidfd
-	stage  int // the sealed stage
+	errors int    // where failures are written; it is closed when the command runs
+	maps   int    // one byte comes when helpers have mapped the ids; negative without
+	parent int    // bryo's pidfd
+	stage  int    // the sealed stage; negative without executable memfds
+	file   string // what it holds, in that case
 	// The socket that the terminal's master goes through, and where its slave
 	// is left.
 	terminal int
@@ -39,8 +40,29 @@ func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
 	p.Step("execute", "the stage")
 	p.ClearCloexec(program.FD(fds.errors)) // or an error of the second half would look like success
 	p.ClearCloexec(program.FD(fds.parent))
-	p.ExecFD(program.FD(fds.stage), p.Strings([]string{"bryo-init"}), p.Strings(nil))
+	stage := program.FD(fds.stage)
+	if fds.stage < 0 {
+		stage = storeStage(p, fds.file)
+	}
+	p.ExecFD(stage, p.Strings([]string{"bryo-init"}), p.Strings(nil))
 	return p
+}
+
+// storeStage keeps the stage where vm.memfd_noexec forbids executable memfds:
+// in a file without a name, on a file system that is attached nowhere and
+// cannot be written any more.
+func storeStage(p *program.Program, file string) program.Arg {
+	const name = "stage"
+	fs := p.Fsopen("tmpfs")
+	p.FsconfigCreate(fs)
+	dir := p.Fsmount("stage", fs, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	out := p.Openat("stage", dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o500)
+	p.Write(out, file)
+	p.Close(out)
+	stage := p.Openat("stage", dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	p.Unlinkat(dir, name)
+	p.MountSetattr(dir, unix.MOUNT_ATTR_RDONLY, 0, 0, 0)
+	return stage
 }
 
 // build makes the inside of the namespaces.

@@ -83,7 +83,7 @@ func startHelper(path string, argv []string) (*helper, error) {
 func (h *helper) wait() error {
 	defer h.said.close()
 	const most = 4096
-	text, _ := io.ReadAll(io.LimitReader(h.said.read, most))
+	text, _ := io.ReadAll(io.LimitReader(program.Pipe(h.said.read.fd()), most))
 	status, err := wait(h.child.PID)
 	_ = unix.Close(h.child.PIDFD)
 	_ = h.child.Release()

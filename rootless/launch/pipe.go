@@ -1,8 +1,6 @@
 package launch
 
 import (
-	"errors"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -21,21 +19,6 @@ func (d *descriptor) close() {
 	if d.number > 0 {
 		_ = unix.Close(d.fd())
 		d.number = 0
-	}
-}
-
-func (d descriptor) Read(b []byte) (int, error) {
-	for {
-		n, err := unix.Read(d.fd(), b)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return 0, os.NewSyscallError("read", err)
-		case n == 0:
-			return 0, io.EOF
-		default:
-			return n, nil
-		}
 	}
 }
 

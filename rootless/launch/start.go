@@ -127,12 +127,17 @@ func (l *launch) prepare(setup, stage half) (err error) {
 		errors: l.errors.write.fd(), parent: parent, maps: l.maps.read.fd(), terminal: l.terminal.write.fd(),
 	}
 	l.stage = stage(l.plan, fds)
-	image, err := program.Image(l.stage, fds.errors)
-	if err != nil {
+	fds.stage, err = program.Image(l.stage, fds.errors)
+	switch {
+	case errors.Is(err, program.ErrNoExec) && len(l.plan.Joined) == 0:
+		if fds.file, err = program.File(l.stage, fds.errors); err != nil {
+			return err
+		}
+	case err != nil:
 		return err
+	default:
+		l.image = descriptor{fds.stage + 1}
 	}
-	l.image = descriptor{image + 1}
-	fds.stage = image
 	l.setup = setup(l.plan, fds)
 	return nil
 }
@@ -148,7 +153,7 @@ func (l *launch) finish() error {
 			return fmt.Errorf("tell that ids are mapped: %w", err)
 		}
 	}
-	report, err := l.child.ReadReport(l.errors.read, l.stage)
+	report, err := l.child.ReadReport(program.Pipe(l.errors.read.fd()), l.stage)
 	if err != nil {
 		return err
 	}

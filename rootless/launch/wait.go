@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +13,17 @@ import (
 // Become replaces this process by a supervisor of a few KB that forwards
 // signals, ends with the container's exit code, and takes the container down
 // when it is killed. It returns only if that was not possible.
-func (c *Container) Become() error { return program.Become(c.image.fd(), c.PIDFD) }
+//
+// ErrNoSupervisor says that the kernel does not let it: then Wait.
+func (c *Container) Become() error {
+	if c.image.number == 0 {
+		return ErrNoSupervisor
+	}
+	return program.Become(c.image.fd(), c.PIDFD)
+}
+
+// ErrNoSupervisor means that there is no executable memfd to be replaced by.
+var ErrNoSupervisor = errors.New("no supervisor without executable memfds")
 
 // Wait waits for the container to end and returns its exit code.
 func (c *Container) Wait() (int, error) {

@@ -79,10 +79,10 @@ func (p *Program) MoveMount(from, onto Arg) {
 		styled(moveMountFlags, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
 }
 
-// MountSetattr sets and clears attributes of a mount: mount_setattr(2).
+// MountSetattr sets and resets attributes of a mount: mount_setattr(2).
 // With flags AT_RECURSIVE it does so for the whole tree below it.
-func (p *Program) MountSetattr(mount Arg, set, clear, propagation, flags uint64) {
-	attr := p.Vector(styled(mountAttributes, set), styled(mountAttributes, clear), styled(propagationFlags, propagation), Num(0))
+func (p *Program) MountSetattr(mount Arg, set, reset, propagation, flags uint64) {
+	attr := p.Vector(styled(mountAttributes, set), styled(mountAttributes, reset), styled(propagationFlags, propagation), Num(0))
 	p.do(unix.SYS_MOUNT_SETATTR, mount, Text(""), styled(atFlags, unix.AT_EMPTY_PATH|flags), attr, Num(32))
 }
 
@@ -94,7 +94,7 @@ func (p *Program) Mount(source, target, kind string, flags uint64, data string) 
 
 func textOrNull(s string) Arg {
 	if s == "" {
-		return Arg{}
+		return Arg{style: asPointer}
 	}
 	return Text(s)
 }

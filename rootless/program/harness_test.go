@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mainThread keeps the main goroutine, and with it the helpers, on the main
+// This keeps the main goroutine, and with it the helpers, on the main
 // thread: package variables are set there.
-var mainThread = func() bool { runtime.LockOSThread(); return true }()
+var _ = func() bool { runtime.LockOSThread(); return true }()
 
 // helperVariable says which helper this process is.
 const helperVariable = "BRYO_PROGRAM_TEST"

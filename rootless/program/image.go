@@ -49,6 +49,17 @@ func Image(p *Program, errorFD int) (fd int, err error) {
 	return fd, nil
 }
 
+// File is what Image's memfd holds, for a file system of the child's own where
+// the kernel makes no executable memfd.
+func File(p *Program, errorFD int) (string, error) {
+	file, err := imageBytes(p, errorFD)
+	if err != nil {
+		return "", err
+	}
+	content := string(file)
+	return content, unix.Munmap(file)
+}
+
 func seal(fd int, file []byte) error {
 	for rest := file; len(rest) > 0; {
 		n, err := unix.Write(fd, rest)

@@ -24,7 +24,7 @@ func TestImageRunsFromItsMemfd(t *testing.T) {
 }
 
 func TestImageNamesTheStepThatFails(t *testing.T) {
-	o := runImage(t, 0, func(p *Program, x *pipes) {
+	o := runImage(t, 0, func(p *Program, _ *pipes) {
 		p.Step("mount", "/tmp")
 		bad(p)
 		p.Tolerate(ebadf)
@@ -69,7 +69,7 @@ func TestImageExecutesAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(high)
-	o := runImage(t, 0, func(p *Program, x *pipes) {
+	o := runImage(t, 0, func(p *Program, _ *pipes) {
 		p.ExecFD(FD(high), p.Strings([]string{"again"}), p.Strings(nil))
 	})
 	o.want(t, 6, "")
@@ -174,7 +174,7 @@ func asFile(t *testing.T, build func(p *Program)) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Munmap(image)
+	defer func() { _ = unix.Munmap(image) }()
 	path := t.TempDir() + "/image"
 	if err := os.WriteFile(path, image, 0o700); err != nil {
 		t.Fatal(err)
@@ -185,8 +185,9 @@ func asFile(t *testing.T, build func(p *Program)) *exec.Cmd {
 	return exec.Command(path)
 }
 
-// plainFork is Fork where there is no clone3.
+// plainFork is Fork where there is no clone3; the signals are blocked.
 func plainFork(p *Program) (child Arg, parent Label) {
+	blockSignals(p) // as they are in a child of Start
 	child = p.SyscallResult("child", unix.SYS_CLONE, Num(int(unix.SIGCHLD)), Num(0), Num(0), Num(0), Num(0))
 	p.Compare(child, math.MaxUint64, 0, einval)
 	return child, p.SkipOn(einval)
@@ -222,7 +223,6 @@ func TestImageIsAFileToo(t *testing.T) {
 			p.Reap(child)
 		}},
 		{"forwards what came before", 128 + 15, "", func(p *Program) {
-			blockSignals(p)
 			child, parent := plainFork(p)
 			unblock(p)
 			p.Syscall(unix.SYS_PPOLL, Num(0), Num(0), p.Vector(Num(30), Num(0)), Num(0))

@@ -19,6 +19,7 @@ const (
 	asOctal
 	asFD
 	asStrings
+	asPointer
 	openFlags
 	resolveFlags
 	openTreeFlags
@@ -140,7 +141,12 @@ func (p *Program) showVector(a *Arg) string {
 }
 
 func number(s style, n uint64) string {
-	switch s {
+	switch s { //nolint:exhaustive // all others are flags
+	case asPointer:
+		if n == 0 {
+			return "NULL"
+		}
+		return "0x" + strconv.FormatUint(n, 16)
 	case asUnsigned:
 		return strconv.FormatUint(n, 10)
 	case asHex:

@@ -1,6 +1,10 @@
 package program
 
-import "golang.org/x/sys/unix"
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
 
 // flag is a bit, or a value, with the name that the man pages give it.
 type flag struct {
@@ -10,7 +14,7 @@ type flag struct {
 
 // flagTable is what the listing knows of a style's names.
 func flagTable(s style) []flag {
-	switch s {
+	switch s { //nolint:exhaustive // the rest is in moreFlags
 	case openFlags:
 		return []flag{
 			{unix.O_RDWR, "O_RDWR"},
@@ -67,8 +71,9 @@ func flagTable(s style) []flag {
 	}
 }
 
+//nolint:funlen // a table
 func moreFlags(s style) []flag {
-	switch s {
+	switch s { //nolint:exhaustive // the others have no names
 	case mountAttributes:
 		return []flag{
 			{unix.MOUNT_ATTR_RDONLY, "MOUNT_ATTR_RDONLY"},
@@ -161,9 +166,10 @@ func callName(nr int64) string {
 			return f.name
 		}
 	}
-	return "syscall"
+	return "syscall_" + strconv.FormatInt(nr, 10)
 }
 
+//nolint:funlen // a table
 func callTable() []flag {
 	return []flag{
 		{unix.SYS_CAPGET, "capget"},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 	"unsafe"
@@ -145,7 +146,7 @@ func TestReapStopsAndContinuesTheGroup(t *testing.T) {
 	if len(command) != 1 {
 		t.Fatalf("the init's children: %v", command)
 	}
-	group := append(command, children(t, command[0])...)
+	group := slices.Concat(command, children(t, command[0]))
 	if len(group) != 2 {
 		t.Fatalf("the group: %v", group)
 	}

@@ -138,6 +138,29 @@ const (
 	SendableSize   = dataSize
 )
 
+// Pipe is the reading end of an error pipe. Read blocks the thread without
+// telling the scheduler, which would wake a second thread to take over work
+// that there is none of: it would only run against the child.
+type Pipe int
+
+func (fd Pipe) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		switch {
+		case errno == unix.EINTR:
+		case errno != 0:
+			return 0, os.NewSyscallError("read", errno)
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return int(n), nil
+		}
+	}
+}
+
 // ReadReport reads the error pipe to its end. image is the program of the
 // sealed ELF, which may be nil.
 func (c *Child) ReadReport(pipe io.Reader, image *Program) (Report, error) {
