@@ -24,7 +24,7 @@ func (b *Builder) makeDev() {
 	b.p.MoveMount(b.dev, b.standardDir(devDir))
 	for i, n := range nodes() {
 		b.p.Step("make", "/dev/"+n.name)
-		b.p.MoveMount(b.nodes[i], b.newFile(b.dev, n.name))
+		b.attachWith(b.nodes[i], b.newFile(b.dev, n.name), deviceAttributes, 0)
 	}
 	b.null = b.nodes[0]
 	b.p.Step("make", "links in /dev")
@@ -39,7 +39,7 @@ func (b *Builder) makeDev() {
 	b.makeShared()
 	for i, d := range b.plan.Devices {
 		b.p.Step("make", d.Target)
-		b.p.MoveMount(b.devices[i], b.deviceTarget(d.Target))
+		b.attachWith(b.devices[i], b.deviceTarget(d.Target), deviceAttributes, 0)
 	}
 }
 

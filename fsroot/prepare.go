@@ -55,6 +55,7 @@ func (b *Builder) Prepare() {
 	for _, d := range b.plan.Devices {
 		b.p.Step("clone", d.Source)
 		b.devices = append(b.devices, b.p.OpenTree("device", program.CWD(), d.Source, cloneTree))
+		b.restrict(b.devices[len(b.devices)-1], deviceAttributes)
 		b.expectType(b.devices[len(b.devices)-1], unix.S_IFCHR)
 	}
 	if b.plan.HostIPC {
@@ -116,6 +117,7 @@ func (b *Builder) prepareMount(m *Attached) {
 func (b *Builder) cloneNode(n node) program.Arg {
 	b.p.Step("clone", "/dev/"+n.name)
 	device := b.p.OpenTree(n.name, program.CWD(), "/dev/"+n.name, cloneTree)
+	b.restrict(device, deviceAttributes)
 	stat := b.expectType(device, unix.S_IFCHR)
 	b.p.Compare(stat.Load(program.StatxDevice), ^uint64(0), uint64(n.major)|uint64(n.minor)<<32, program.Errno(unix.ENODEV))
 	return device
@@ -155,6 +157,9 @@ func (b *Builder) prepareProc() {
 	b.p.FsconfigCreate(fs)
 	b.proc = b.p.Fsmount("proc", fs, kernelAttributes)
 }
+
+// deviceAttributes are those of the host's devices.
+const deviceAttributes = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
 
 // kernelAttributes are those of file systems that only show the kernel.
 const kernelAttributes = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC

@@ -20,6 +20,9 @@ func OpenRoot(path string) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := unix.Faccessat(fd, ".", unix.X_OK, 0); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
 	return &Root{fd}, nil
 }
 

@@ -23,7 +23,6 @@ type Spec struct {
 	Hostname   string // "" for the container's id
 	Domainname string
 	Labels     []string // KEY=VALUE
-	BestEffort bool     // a control that the kernel refuses is given up, with a warning
 }
 
 // RootSpec is the root file system that was asked for.

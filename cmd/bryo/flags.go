@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -63,6 +63,7 @@ func runFlags(s streams) (*pflag.FlagSet, *request) {
 	namespaceFlags(flags, &r.spec)
 	rootFlags(flags, &r.spec)
 	processFlags(flags, &r.spec)
+	envFlags(flags, r)
 	lifeFlags(flags, r)
 	return flags, r
 }
@@ -128,10 +129,6 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.VarP(one(&p.User, "USER[:GROUP]", parseUser), "user", "u", "run as this user, a name of the root's /etc/passwd or a number")
 	flags.Var(each(&p.Groups, "GROUP", text), "group-add", "be in this group, too")
 	flags.StringVarP(&p.Dir, "workdir", "w", "", "working directory")
-	flags.VarP(&value{kind: "KEY[=VALUE]", set: func(s string) error { return addEnv(p, s) }}, "env", "e", "set a variable, or pass it on")
-	flags.Var(&value{kind: "FILE", set: func(s string) error { return addEnvFile(p, s) }}, "env-file", "set the variables in a file of KEY=VALUE lines")
-	host := flags.VarPF(&value{kind: "bool", set: func(s string) error { return addHostEnv(p, s) }}, "env-host", "", "pass all variables on")
-	host.NoOptDefVal = "true"
 	flags.Var(&value{kind: "COMMAND", set: func(s string) error { p.Entrypoint = []string{s}; return nil }}, "entrypoint", "execute this, with COMMAND and its arguments behind it")
 	flags.Var(each(&p.Limits, "NAME=SOFT[:HARD]", confine.ParseLimit), "ulimit", "set a resource limit")
 	flags.Var(&value{kind: "MODE", set: func(s string) error { return setUmask(p, s) }}, "umask", "file mode mask, octal")
@@ -146,6 +143,17 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Lookup("privileged").Hidden = true
 }
 
+func envFlags(flags *pflag.FlagSet, r *request) {
+	env := &r.spec.Process.Env
+	flags.VarP(&value{kind: "KEY[=VALUE]", set: func(text string) (err error) { *env, err = addEnv(*env, text); return err }},
+		"env", "e", "set a variable, or pass it on")
+	flags.Var(&value{kind: "FILE", set: func(path string) (err error) { r.fileEnv, err = addEnvFile(r.fileEnv, path); return err }},
+		"env-file", "set the variables in a file of KEY=VALUE lines")
+	host := flags.VarPF(&value{kind: "bool", set: func(text string) (err error) { r.hostEnv, err = hostEnv(text); return err }},
+		"env-host", "", "pass all variables on")
+	host.NoOptDefVal = "true"
+}
+
 func lifeFlags(flags *pflag.FlagSet, r *request) {
 	var interactive, remove bool
 	flags.BoolVarP(&interactive, "interactive", "i", false, "taken for podman's sake: input is always passed on")
@@ -153,7 +161,6 @@ func lifeFlags(flags *pflag.FlagSet, r *request) {
 	flags.VarP(each(&r.spec.Labels, "KEY=VALUE", parseLabel), "label", "l", "attach a label")
 	flags.IntVar(&r.life.StatusFD, "status-fd", -1, "write JSON lines about the container to this descriptor")
 	flags.StringVar(&r.life.PIDFile, "pidfile", "", "write the container's process id to this file")
-	flags.BoolVar(&r.spec.BestEffort, "best-effort", false, "go on without protections that the kernel refuses")
 }
 
 // parseRun reads the command line of run.
@@ -181,6 +188,7 @@ func (r *request) finish(args []string, flags *pflag.FlagSet) error {
 		args = args[1:]
 	}
 	spec.Process.Args = args
+	spec.Process.Env = slices.Concat(r.hostEnv, r.fileEnv, spec.Process.Env)
 	if !flags.Changed("tty") {
 		spec.Process.Terminal = tty.Is(0) && tty.Is(1)
 	}
@@ -200,47 +208,44 @@ func parseUser(text string) (string, error) {
 	return text, nil
 }
 
-func addEnv(p *rootless.ProcessSpec, text string) error {
+func addEnv(env []string, text string) ([]string, error) {
 	key, _, found := strings.Cut(text, "=")
 	if key == "" {
-		return fmt.Errorf("%q: write KEY=VALUE, or KEY to pass your own on", text)
+		return env, fmt.Errorf("%q: write KEY=VALUE, or KEY to pass your own on", text)
 	}
 	if !found {
 		v, there := os.LookupEnv(key)
 		if !there {
-			return nil
+			return env, nil
 		}
 		text = key + "=" + v
 	}
-	p.Env = append(p.Env, text)
-	return nil
+	return append(env, text), nil
 }
 
-func addEnvFile(p *rootless.ProcessSpec, path string) error {
-	file, err := os.Open(path)
+func addEnvFile(env []string, path string) ([]string, error) {
+	content, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return env, err
 	}
-	defer func() { _ = file.Close() }()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		line := strings.TrimLeft(lines.Text(), " \t")
+	for line := range strings.Lines(string(content)) {
+		line = strings.TrimLeft(strings.TrimRight(line, "\r\n"), " \t")
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		if err := addEnv(p, line); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		if env, err = addEnv(env, line); err != nil {
+			return env, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	return lines.Err()
+	return env, nil
 }
 
-func addHostEnv(p *rootless.ProcessSpec, text string) error {
+func hostEnv(text string) ([]string, error) {
 	on, err := strconv.ParseBool(text)
-	if err == nil && on {
-		p.Env = append(os.Environ(), p.Env...)
+	if err != nil || !on {
+		return nil, err
 	}
-	return err
+	return os.Environ(), nil
 }
 
 func setUmask(p *rootless.ProcessSpec, text string) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	ossignal "os/signal"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 
 	"bryo/rootless/launch"
 	"bryo/rootless/ns"
+	"bryo/rootless/program"
 	"bryo/rootless/tty"
 )
 
@@ -109,7 +111,11 @@ type forwarder struct {
 func signals(c *launch.Container, terminal bool) *forwarder {
 	const room = 128
 	f := &forwarder{signals: make(chan os.Signal, room), done: make(chan struct{})}
+	ignored := program.Ignored()
 	signal.CatchAll(f.signals)
+	for _, s := range ignored {
+		ossignal.Ignore(s) // as nohup(1) wants it
+	}
 	go func() {
 		defer close(f.done)
 		for s := range f.signals {

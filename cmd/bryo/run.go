@@ -12,6 +12,8 @@ import (
 type request struct {
 	spec rootless.Spec
 	life life
+
+	hostEnv, fileEnv []string // what -e overrides
 }
 
 // runRun runs a command in a new container. When nothing of Go is needed while

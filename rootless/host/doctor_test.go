@@ -244,12 +244,12 @@ func check(t *testing.T, conditions []condition) {
 			c.change(s)
 			all := s.findings()
 			var got []string
-			text := ""
+			var said strings.Builder
 			for i := range all {
 				wellFormed(t, &all[i])
 				if f := &all[i]; f.Level != OK {
 					got = append(got, f.ID)
-					text += f.Cause + "\n" + f.Fix + "\n" + f.Script
+					said.WriteString(f.Cause + "\n" + f.Fix + "\n" + f.Script)
 				}
 			}
 			if !slices.Equal(got, c.want) {
@@ -258,8 +258,8 @@ func check(t *testing.T, conditions []condition) {
 			if Worst(all) != c.level {
 				t.Errorf("verdict %s, want %s", Worst(all), c.level)
 			}
-			if !strings.Contains(text, c.says) {
-				t.Errorf("%q does not say %q", text, c.says)
+			if !strings.Contains(said.String(), c.says) {
+				t.Errorf("%q does not say %q", said.String(), c.says)
 			}
 			bashReads(t, FixScript(all))
 		})

@@ -41,21 +41,19 @@ func kindFinding(t *kindTrial) Finding {
 	}
 	name := t.kind.File()
 	host := "use --" + t.kind.Flag() + " host"
-	switch {
-	case t.errno == unix.ENOSPC:
+	f.ID = "no-" + name + "-namespace"
+	f.Cause = "a new " + name + " namespace is refused: " + t.seen()
+	f.Fix = host
+	if t.errno == unix.EINVAL {
+		f.Cause = "this kernel has no " + name + " namespaces"
+		f.Fix = host + ", or a kernel that has them"
+	}
+	if t.errno == unix.ENOSPC {
 		sysctl := "user.max_" + name + "_namespaces"
 		f.ID = "max-" + name + "-namespaces"
 		f.Cause = sysctl + " is reached: no " + name + " namespace can be made"
 		f.Fix = "sudo sysctl -w " + sysctl + "=28633, or " + host
 		f.Script = setSysctl(sysctl, "28633")
-	case t.errno == unix.EINVAL:
-		f.ID = "no-" + name + "-namespace"
-		f.Cause = "this kernel has no " + name + " namespaces"
-		f.Fix = host + ", or a kernel that has them"
-	default:
-		f.ID = "no-" + name + "-namespace"
-		f.Cause = "a new " + name + " namespace is refused: " + t.seen()
-		f.Fix = host
 	}
 	return f
 }

@@ -168,13 +168,21 @@ func compileUnshare(plan *rootless.Plan, fds descriptors) *program.Program {
 	awaitMaps(p, fds)
 	becomeRoot(p, plan)
 	tie(p, fds)
-	unblockSignals(p)
+	resetSignals(p)
 	execute(p, &plan.Process, fds.errors)
 	return p
 }
 
-func unblockSignals(p *program.Program) {
-	const setSize = 8
+// resetSignals gives the command the signal dispositions and the mask that
+// programs expect. The clone has reset all handlers; what stays ignored is
+// what the caller ignored and Go's runtime has no handler for.
+func resetSignals(p *program.Program) {
+	const setSize, actionSize = 8, 32
+	p.Step("reset", "signal handlers")
+	byDefault := p.Buffer("default", actionSize, "").At(0)
+	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, 32, 33, 34} {
+		p.Syscall(unix.SYS_RT_SIGACTION, program.Num(s), byDefault, program.Arg{}, program.Num(setSize))
+	}
 	p.Step("unblock", "signals")
 	p.Syscall(unix.SYS_RT_SIGPROCMASK, program.Num(unix.SIG_SETMASK), p.Buffer("none", setSize, "").At(0), program.Num(0), program.Num(setSize))
 }

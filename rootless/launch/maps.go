@@ -68,7 +68,7 @@ func startHelper(path string, argv []string) (*helper, error) {
 	p := program.New()
 	p.Step("run", path)
 	p.Dup3(program.FD(said.write.fd()), 2, 0)
-	unblockSignals(p)
+	resetSignals(p)
 	p.Execve(path, p.Strings(argv), p.Strings(nil))
 	child, err := program.Start(p, 0, said.write.fd())
 	if err != nil {

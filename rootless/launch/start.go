@@ -27,9 +27,18 @@ type Container struct {
 }
 
 // A StepError is a system call of the launch that the kernel refused.
-type StepError struct{ program.Failure }
+type StepError struct {
+	program.Failure
 
-func (e *StepError) Error() string { return e.Step + ": " + e.Unwrap().Error() }
+	Why string // what the errno means here, and the fix; "" if it speaks for itself
+}
+
+func (e *StepError) Error() string {
+	if e.Why != "" {
+		return e.Step + ": " + e.Why
+	}
+	return e.Step + ": " + e.Unwrap().Error()
+}
 
 // Unwrap gives the errno.
 func (e *StepError) Unwrap() error { return unix.Errno(e.Errno) }
@@ -187,7 +196,7 @@ func outcome(report *program.Report) error {
 	if failed.Call == program.CompareName && failed.Errno == program.Errno(unix.ENOENT) {
 		return notExecuted(report.Failures, failed.Object)
 	}
-	return &StepError{failed}
+	return &StepError{failed, meaning(&failed)}
 }
 
 // follow turns from the child that joined namespaces to the one it made in

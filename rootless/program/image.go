@@ -5,33 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// The sealed ELF, whose entry is the interpreter's code:
-//
-//	file 0       ELF header, two program headers
-//	     0x100   code           -> imageBase, read and execute
-//	     0x1000  arena          -> imageBase+0x11000, private, read and write
-//
-// The gap between the two in memory keeps them in different pages where
-// pages are as large as 64 KiB.
+// Where an image's arena lies in memory. What is before it, code, ends below
+// arenaGap, so that the two are in different pages where pages are as large
+// as 64 KiB.
 const (
-	imageBase = 0x10000000
-	codeAt    = 0x100
-	arenaAt   = 0x1000
-	arenaBase = imageBase + 0x11000
+	arenaGap  = 0x10010000
+	arenaBase = arenaGap + 0x1000
 	pageAlign = 0x10000
 )
 
-// code is where the interpreter's machine code lies in this process.
-func code() (start, end uintptr)
-
-// Image is a sealed, executable memfd with a program in it, for ExecFD. Run
-// with one argument it carries the program out; with two it supervises (see
-// Become). The caller closes the descriptor; it has FD_CLOEXEC set.
+// Image is a sealed, executable memfd with a program in it, for ExecFD with
+// any argv but one of two strings, which makes it a supervisor (see Become).
+// The caller closes the descriptor; it has FD_CLOEXEC set.
 func Image(p *Program, errorFD int) (fd int, err error) {
 	file, err := imageBytes(p, errorFD)
 	if err != nil {
@@ -90,47 +79,43 @@ func memfd(name string) (int, error) {
 // ErrNoExec means that the kernel makes no executable memfd.
 var ErrNoExec = errors.New("vm.memfd_noexec=2 forbids executable memfds")
 
-// imageBytes is the file, in memory of its own that the caller unmaps.
-func imageBytes(p *Program, errorFD int) ([]byte, error) {
-	size := arenaAt + p.size()
-	file, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+// room is zeroed memory outside the Go heap, which the caller unmaps.
+func room(size int) ([]byte, error) {
+	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return nil, fmt.Errorf("make room for the program: %w", err)
 	}
-	start, end := code()
-	machine := unsafe.Slice((*byte)(pointer(start)), end-start)
-	if codeAt+len(machine) > arenaAt {
-		return nil, errors.Join(errors.New("the interpreter outgrew its page"), unix.Munmap(file))
-	}
-	elfHeader(file, uint64(size-arenaAt))
-	copy(file[codeAt:], machine)
-	p.assemble(file[arenaAt:], arenaBase, errorFD)
-	return file, nil
+	return memory, nil
 }
 
-// elfHeader writes what execve needs: elf(5).
-func elfHeader(file []byte, arena uint64) {
-	const headerLength, programHeaderLength = 64, 56
+// Parts of ELF files of 64 bits: elf(5).
+const (
+	headerLength        = 64
+	programHeaderLength = 56
+
+	elfMagic      = "\x7fELF\x02\x01\x01" // 64 bits, little endian
+	elfExecutable = 2                     // ET_EXEC
+	elfLoad       = 1                     // PT_LOAD
+	elfStack      = 0x6474e551            // PT_GNU_STACK
+
+	mayExecute, mayWrite, mayRead = 1, 2, 4
+)
+
+// segment is a part of a file that execve maps.
+type segment struct {
+	kind, flags           uint32
+	offset, address, size uint64
+}
+
+// put writes the program header.
+func (s segment) put(to []byte) {
 	le := binary.LittleEndian
-	copy(file, "\x7fELF\x02\x01\x01")         // 64 bits, little endian
-	le.PutUint16(file[16:], 2)                // ET_EXEC
-	le.PutUint16(file[18:], machine)          // e_machine
-	le.PutUint32(file[20:], 1)                // EV_CURRENT
-	le.PutUint64(file[24:], imageBase+codeAt) // e_entry
-	le.PutUint64(file[32:], headerLength)     // e_phoff
-	le.PutUint16(file[52:], headerLength)
-	le.PutUint16(file[54:], programHeaderLength)
-	le.PutUint16(file[56:], 2) // e_phnum
-	segment := func(at int, flags uint32, offset, address, size uint64) {
-		le.PutUint32(file[at:], 1) // PT_LOAD
-		le.PutUint32(file[at+4:], flags)
-		le.PutUint64(file[at+8:], offset)
-		le.PutUint64(file[at+16:], address)
-		le.PutUint64(file[at+24:], address)
-		le.PutUint64(file[at+32:], size)
-		le.PutUint64(file[at+40:], size)
-		le.PutUint64(file[at+48:], pageAlign)
-	}
-	segment(headerLength, 4|1, 0, imageBase, arenaAt)
-	segment(headerLength+programHeaderLength, 4|2, arenaAt, arenaBase, arena)
+	le.PutUint32(to, s.kind)
+	le.PutUint32(to[4:], s.flags)
+	le.PutUint64(to[8:], s.offset)
+	le.PutUint64(to[16:], s.address)
+	le.PutUint64(to[24:], s.address)
+	le.PutUint64(to[32:], s.size)
+	le.PutUint64(to[40:], s.size)
+	le.PutUint64(to[48:], pageAlign)
 }

@@ -1,20 +1,24 @@
 package program
 
 import (
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// carryOut is the interpreter in Go: what interp_*.s does, in a process of
-// its own. It allocates nothing and needs nothing of the runtime, so that it
-// may run in a child made by clone(2) out of a Go process.
+// carryOut is the interpreter in Go: what interp_*.s does, for other
+// architectures, in a process of its own. It and what it calls allocate
+// nothing, keep to a few words of stack, and need neither the runtime nor g:
+// it runs in a child made by clone(2) out of a Go process, and as the entry of
+// an executable whose runtime never starts (see executable.go). So it calls
+// syscall.RawSyscall6: that of x/sys/unix goes by a wrapper that looks for g.
 //
 //go:nosplit
 //go:norace
 func carryOut(arena uintptr) {
 	for op := arena + headerSize; ; op += opSize {
-		errno, ok := perform(op)
+		errno, ok := perform(arena, op)
 		if ok {
 			continue
 		}
@@ -30,20 +34,38 @@ func carryOut(arena uintptr) {
 	}
 }
 
+// cloneInGo makes a child with clone3(2) that is a copy of this process and
+// runs the interpreter.
+//
+//go:nosplit
+//go:norace
+func cloneInGo(args, size, arena uintptr) (pid, errno uintptr) {
+	r, _, e := syscall.RawSyscall6(unix.SYS_CLONE3, args, size, 0, 0, 0, 0)
+	if e == 0 && r == 0 {
+		carryOut(arena)
+	}
+	return r, uintptr(e)
+}
+
 // perform carries one operation out.
 //
 //go:nosplit
 //go:norace
-func perform(op uintptr) (errno Errno, ok bool) {
+func perform(arena, op uintptr) (errno Errno, ok bool) {
 	a0, a1, a2 := argument(op, 0), argument(op, 1), argument(op, 2)
 	a3, a4, a5 := argument(op, 3), argument(op, 4), argument(op, 5)
 	number := int64(*word(op))
-	if number == opCompare {
+	switch number {
+	case opCompare:
 		return uint64(a3), a0&a1 == a2
+	case opReap:
+		reapInGo(a0, arena, a1)
+	case opSupervise:
+		superviseInGo(a0)
 	}
-	r, _, e := unix.RawSyscall6(uintptr(number), a0, a1, a2, a3, a4, a5)
-	for retries := word(op + 88); e == unix.EAGAIN && *retries > 0; *retries-- {
-		r, _, e = unix.RawSyscall6(uintptr(number), a0, a1, a2, a3, a4, a5)
+	r, _, e := syscall.RawSyscall6(uintptr(number), a0, a1, a2, a3, a4, a5)
+	for retries := word(op + 88); e == syscall.EAGAIN && *retries > 0; *retries-- {
+		r, _, e = syscall.RawSyscall6(uintptr(number), a0, a1, a2, a3, a4, a5)
 	}
 	if e != 0 {
 		return uint64(e), false
@@ -73,7 +95,7 @@ func argument(op, n uintptr) uintptr {
 func tell(arena, op uintptr, errno Errno) {
 	*word(arena + 8) = uint64(op)
 	*word(arena + 16) = errno
-	_, _, _ = unix.RawSyscall6(unix.SYS_WRITE, uintptr(*word(arena)), arena+8, recordSize, 0, 0, 0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_WRITE, uintptr(*word(arena)), arena+8, recordSize, 0, 0, 0)
 }
 
 // exit ends the process.
@@ -82,7 +104,7 @@ func tell(arena, op uintptr, errno Errno) {
 //go:norace
 func exit(code uintptr) {
 	for {
-		_, _, _ = unix.RawSyscall6(unix.SYS_EXIT_GROUP, code, 0, 0, 0, 0, 0)
+		_, _, _ = syscall.RawSyscall6(unix.SYS_EXIT_GROUP, code, 0, 0, 0, 0, 0)
 	}
 }
 

@@ -1,3 +1,5 @@
+//go:build !portable
+
 #include "textflag.h"
 
 // The code between stage and codeEnd is copied into the sealed ELF, so it is

@@ -61,6 +61,8 @@ func (p *Program) call(o *op) string {
 			p.show(&o.args[0]), o.args[1].n, o.args[2].n, unix.ErrnoName(unix.Errno(o.args[3].n)))
 	case opReap:
 		return fmt.Sprintf("reap: forward signals to %s, collect children, exit as it does", p.show(&o.args[0]))
+	case opSupervise:
+		return fmt.Sprintf("supervise: forward signals to %s, exit as it does", p.show(&o.args[0]))
 	}
 	last := len(o.args)
 	for last > 0 && o.args[last-1] == (Arg{}) {

@@ -1,3 +1,5 @@
+//go:build !portable
+
 package program
 
 // machine is EM_AARCH64.

@@ -6,18 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-// clone makes a child with clone3(2) that runs the interpreter.
-func clone(args, size, arena uintptr) (pid, errno uintptr)
-
-// enter runs the interpreter in this process.
-func enter(arena uintptr)
 
 // Child is a process that carries out a program.
 type Child struct {
@@ -47,15 +40,16 @@ func Start(p *Program, flags uint64, errorFD int) (*Child, error) {
 	if p.reaps() {
 		return nil, errReap
 	}
+	p, flags = startable(p, flags)
 	size := p.size()
-	arena, err := unix.Mmap(-1, 0, size+int(unsafe.Sizeof(cloneArgs{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	arena, err := room(size + int(unsafe.Sizeof(cloneArgs{})))
 	if err != nil {
-		return nil, fmt.Errorf("make room for the program: %w", err)
+		return nil, err
 	}
 	base := uintptr(unsafe.Pointer(&arena[0]))
 	p.assemble(arena[:size], uint64(base), errorFD)
 	args := (*cloneArgs)(unsafe.Pointer(&arena[size]))
-	args.flags = flags | unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND
+	args.flags = flags | sharing | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND
 	args.pidfd = uint64(uintptr(unsafe.Pointer(&args.pidfdResult)))
 	args.exitSignal = uint64(unix.SIGCHLD)
 	var old unix.Sigset_t
@@ -242,19 +236,43 @@ func Become(image, pidfd int) error {
 	if err != nil {
 		return err
 	}
-	env, err := syscall.SlicePtrFromStrings([]string{"pidfd=" + strconv.Itoa(inherited)})
+	file, environment, err := supervisor(image, inherited)
 	if err != nil {
 		return err
 	}
-	all := allSignals()
+	env, err := syscall.SlicePtrFromStrings(environment)
+	if err != nil {
+		return err
+	}
+	// A blocked signal waits for the supervisor even if the caller ignores it
+	// (nohup(1), a shell's background jobs): those stay unblocked, and away.
+	blocked := allSignals()
+	for _, s := range Ignored() {
+		blocked.Val[0] &^= 1 << (s - 1)
+	}
 	var old unix.Sigset_t
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &blocked, &old); err != nil {
 		return os.NewSyscallError("sigprocmask", err)
 	}
 	empty := new(byte)
-	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(image), uintptr(unsafe.Pointer(empty)),
+	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(file), uintptr(unsafe.Pointer(empty)),
 		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&env[0])), unix.AT_EMPTY_PATH, 0)
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 	_ = unix.Close(inherited)
 	return os.NewSyscallError("execveat", errno)
+}
+
+// Ignored lists the signals that this process was told to ignore when it
+// began; Go's runtime leaves these as they were.
+func Ignored() []unix.Signal {
+	const ignore = 1 // SIG_IGN
+	var list []unix.Signal
+	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU} {
+		var action [4]uintptr // struct sigaction; the handler is first
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
+		if errno == 0 && action[0] == ignore {
+			list = append(list, s)
+		}
+	}
+	return list
 }
