@@ -105,7 +105,7 @@ func (b *Builder) attachProc() {
 const kernelResolve = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
 
 // tmpfs makes a tmpfs that is attached nowhere yet.
-func (b *Builder) tmpfs(mode uint32, size uint64, attributes uint64) program.Arg {
+func (b *Builder) tmpfs(mode uint32, size, attributes uint64) program.Arg {
 	fs := b.p.Fsopen("tmpfs")
 	b.p.FsconfigString(fs, "mode", strconv.FormatUint(uint64(mode), 8))
 	if size > 0 {

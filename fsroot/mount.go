@@ -162,27 +162,47 @@ func (m *Mount) option(option string) error {
 		}
 	}
 	key, argument, _ := strings.Cut(option, "=")
-	var err error
-	switch {
-	case option == "rbind" || option == "rprivate" || option == "private":
-	case option == "bind":
+	if m.Type == Tmpfs {
+		return m.tmpfsOption(key, argument)
+	}
+	switch key {
+	case "rbind", "rprivate", "private":
+		return nil // as it is anyway
+	case "bind":
 		m.Shallow = true
-	case option == "O" && m.Type == Bind:
+		return nil
+	case "O":
 		m.Type = Overlay
-	case key == "readonly" && argument != "":
-		err = m.setReadOnly(argument)
-	case key == "size" && m.Type == Tmpfs:
+		return nil
+	case "readonly":
+		return m.setReadOnly(argument)
+	}
+	return refuse(option)
+}
+
+func (m *Mount) tmpfsOption(key, argument string) (err error) {
+	switch key {
+	case "size":
 		m.Size, err = ParseSize(argument)
-	case key == "mode" && m.Type == Tmpfs:
+	case "mode":
 		m.Mode, err = parseMode(argument)
-	case option == "z" || option == "Z":
-		err = errors.New("bryo does not relabel files for SELinux; use chcon(1)")
-	case option == "U":
-		err = errors.New("bryo does not change owners; use bryo unshare chown, or --userns keep-id")
+	case "readonly":
+		err = m.setReadOnly(argument)
 	default:
-		err = fmt.Errorf("option %q is unknown here", option)
+		err = refuse(key)
 	}
 	return err
+}
+
+// refuse says why podman's options for owners and labels are not taken.
+func refuse(option string) error {
+	switch option {
+	case "z", "Z":
+		return errors.New("bryo does not relabel files for SELinux; use chcon(1)")
+	case "U":
+		return errors.New("bryo does not change owners; use bryo unshare chown, or --userns keep-id")
+	}
+	return fmt.Errorf("option %q is unknown here", option)
 }
 
 func (m *Mount) setReadOnly(value string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bryo/fsroot"
@@ -92,7 +93,7 @@ func compileIDs(spec *Spec, facts *Facts, pl *Plan) error {
 func noRangesWarning(facts *Facts) string {
 	name := facts.Name
 	if name == "" {
-		name = fmt.Sprint(facts.Self.UID)
+		name = strconv.FormatUint(uint64(facts.Self.UID), 10)
 	}
 	return fmt.Sprintf("you have no subordinate ids, only one id is mapped; as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s, or say --userns single", name)
 }

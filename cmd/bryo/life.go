@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	ossignal "os/signal"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,7 +57,7 @@ func (l life) supervise(c *launch.Container, terminal bool, s streams) (code int
 func (l life) begun(c *launch.Container) error {
 	if l.PIDFile != "" {
 		const mode = 0o644
-		if err := os.WriteFile(l.PIDFile, []byte(strconv.Itoa(c.PID)+"\n"), mode); err != nil {
+		if err := os.WriteFile(l.PIDFile, []byte(strconv.Itoa(c.PID)+"\n"), mode); err != nil { //nolint:gosec // the path is the user's own
 			return err
 		}
 	}
@@ -131,14 +132,12 @@ func signals(c *launch.Container, terminal bool) *forwarder {
 // pass passes one signal on. A change of the window goes to the terminal; a
 // stop stops bryo, too, so that the shell sees it.
 func pass(c *launch.Container, s unix.Signal, terminal bool) {
-	switch s {
-	case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE: // the runtime's and our own
+	if slices.Contains([]unix.Signal{unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE}, s) {
+		return // the runtime's and our own
+	}
+	if size, err := tty.SizeOf(0); s == unix.SIGWINCH && terminal && err == nil {
+		_ = c.Resize(size)
 		return
-	case unix.SIGWINCH:
-		if size, err := tty.SizeOf(0); err == nil && terminal {
-			_ = c.Resize(size)
-			return
-		}
 	}
 	_ = c.Signal(s)
 	if s == unix.SIGTSTP || s == unix.SIGTTIN || s == unix.SIGTTOU {

@@ -6,7 +6,7 @@ import (
 )
 
 // version is set by the build: -ldflags "-X main.version=...".
-var version = "devel" //nolint:gochecknoglobals // the linker sets it
+var version = "devel"
 
 func runVersion(_ []string, s streams) int {
 	return write(s, fmt.Sprintf("bryo %s %s/%s\n", version, runtime.GOOS, runtime.GOARCH))

@@ -6,8 +6,8 @@
 //	clone3 ----------------------> take from the host: root, sources, devices
 //	newuidmap, newgidmap           fresh proc, sysfs
 //	"maps are written" ----------> become root inside, enter the root, mount
-//	                               execve the sealed stage
-//	                               stage = PID 1: clone the command, reap
-//	end of file on the pipe <----- command: caps, limits, execve
-//	execve the supervisor
+//	                               execve the sealed stage, which is PID 1:
+//	                               clone the command's process, reap
+//	end of file on the pipe <----- the command: limits, capabilities, execve
+//	become the supervisor
 package launch

@@ -104,8 +104,16 @@ func architecture(head []byte) string {
 		number uint16
 		name   string
 	}{
-		{3, "i386"}, {8, "mips"}, {20, "powerpc"}, {21, "powerpc64"}, {22, "s390"}, {40, "arm"}, {62, "x86-64"},
-		{183, "arm64"}, {243, "riscv"}, {258, "loongarch"},
+		{3, "i386"},
+		{8, "mips"},
+		{20, "powerpc"},
+		{21, "powerpc64"},
+		{22, "s390"},
+		{40, "arm"},
+		{62, "x86-64"},
+		{183, "arm64"},
+		{243, "riscv"},
+		{258, "loongarch"},
 	} {
 		if m.number == machine {
 			return m.name
