@@ -41,7 +41,7 @@ func (l life) check() error {
 func (l life) supervise(c *launch.Container, terminal bool, s streams) (code int, err error) {
 	forward := signals(c, terminal)
 	defer forward.stop()
-	if err := l.begun(c); err != nil {
+	if err := errors.Join(c.Deliver(), l.begun(c)); err != nil {
 		return 0, errors.Join(err, c.Kill())
 	}
 	defer func() { err = errors.Join(err, l.ended(code)) }()

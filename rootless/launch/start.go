@@ -22,7 +22,8 @@ type Container struct {
 	// asks for them; they are taken before the command can end.
 	Namespaces [ns.Count]uint64
 
-	image  descriptor // the sealed stage, which can supervise, too
+	held   *program.Held // signals that came meanwhile
+	image  descriptor    // the sealed stage, which can supervise, too
 	master descriptor // of the container's terminal, if it has one
 }
 
@@ -63,7 +64,8 @@ type launch struct {
 }
 
 // Start makes the container and returns once its command has been executed.
-// The caller has locked the main thread. On an error nothing is left.
+// The caller has locked the main thread. On an error nothing is left. Signals
+// to bryo wait from then on: for the supervisor (Become), or for Deliver.
 func Start(plan *rootless.Plan) (*Container, error) {
 	if len(plan.Joined) > 0 {
 		return start(plan, 0, compileEnter, compileJoined)
@@ -80,13 +82,17 @@ func start(plan *rootless.Plan, namespaces uint64, setup, stage half) (*Containe
 	if err := l.prepare(setup, stage); err != nil {
 		return nil, err
 	}
+	held, err := program.Hold()
+	if err != nil {
+		return nil, err
+	}
 	child, err := program.Start(l.setup, namespaces, l.errors.write.fd())
 	if err != nil {
 		return nil, err
 	}
 	l.child, l.pid = child, child.PID
 	l.pidfd = descriptor{child.PIDFD + 1}
-	c := &Container{}
+	c := &Container{held: held}
 	if plan.Describe {
 		c.describe(child.PID)
 	}

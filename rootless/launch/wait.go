@@ -34,6 +34,10 @@ func (c *Container) Wait() (int, error) {
 	return exitCode(status), nil
 }
 
+// Deliver lets the signals that have come since Start, and all later ones,
+// reach this process's handlers.
+func (c *Container) Deliver() error { return c.held.Release() }
+
 // Signal passes a signal on to the command.
 func (c *Container) Signal(s unix.Signal) error { return unix.PidfdSendSignal(c.PIDFD, s, nil, 0) }
 

@@ -202,16 +202,36 @@ func run(t *testing.T, flags uint64, build func(p *Program, x *pipes)) outcome {
 // runImage does the same in the sealed ELF.
 func runImage(t *testing.T, flags uint64, build func(p *Program, x *pipes)) outcome {
 	t.Helper()
-	x := newPipes(t)
-	p := New()
-	build(p, x)
-	c := x.startImage(t, p, flags)
-	return x.finish(t, c, p)
+	return runFile(imageBytes)(t, flags, build)
 }
+
+// runFile does so in an image that make makes.
+func runFile(make maker) func(*testing.T, uint64, func(*Program, *pipes)) outcome {
+	return func(t *testing.T, flags uint64, build func(p *Program, x *pipes)) outcome {
+		t.Helper()
+		x := newPipes(t)
+		p := New()
+		build(p, x)
+		c := x.startFile(t, make, p, flags)
+		return x.finish(t, c, p)
+	}
+}
+
+type maker func(p *Program, errorFD int) ([]byte, error)
 
 func (x *pipes) startImage(t *testing.T, image *Program, flags uint64) *Child {
 	t.Helper()
-	fd, err := Image(image, x.errorFD)
+	return x.startFile(t, imageBytes, image, flags)
+}
+
+func (x *pipes) startFile(t *testing.T, make maker, image *Program, flags uint64) *Child {
+	t.Helper()
+	file, err := make(image, x.errorFD)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := sealed(file)
+	_ = unix.Munmap(file)
 	if errors.Is(err, ErrNoExec) {
 		t.Skip(err)
 	}

@@ -26,7 +26,11 @@ func Image(p *Program, errorFD int) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	defer func() { err = errors.Join(err, unix.Munmap(file)) }()
+	fd, err = sealed(file)
+	return fd, errors.Join(err, unix.Munmap(file))
+}
+
+func sealed(file []byte) (fd int, err error) {
 	fd, err = memfd("bryo-init")
 	if err != nil {
 		return -1, err

@@ -144,7 +144,7 @@ func TestImageIsAnExecutable(t *testing.T) {
 		t.Errorf("%+v", parsed.FileHeader)
 	}
 	const largestPage = 1 << 16
-	var end uint64
+	var end, arenas uint64
 	for _, s := range parsed.Progs {
 		if s.Type != elf.PT_LOAD {
 			continue
@@ -152,13 +152,19 @@ func TestImageIsAnExecutable(t *testing.T) {
 		if s.Flags&(elf.PF_W|elf.PF_X) == elf.PF_W|elf.PF_X {
 			t.Errorf("memory to write and execute: %+v", s.ProgHeader)
 		}
-		if s.Vaddr%largestPage != s.Off%largestPage {
+		if s.Vaddr%s.Align != s.Off%s.Align {
 			t.Errorf("no page can map this: %+v", s.ProgHeader)
 		}
-		if s.Vaddr/largestPage < end {
-			t.Errorf("two segments in one page: %+v", s.ProgHeader)
+		if s.Vaddr >= arenaGap && (s.Vaddr/largestPage < end || s.Align != largestPage) {
+			t.Errorf("the arena shares a page: %+v", s.ProgHeader)
 		}
 		end = (s.Vaddr+s.Memsz-1)/largestPage + 1
+		if s.Vaddr == arenaBase {
+			arenas++
+		}
+	}
+	if arenas != 1 {
+		t.Errorf("%d segments for the arena", arenas)
 	}
 }
 
@@ -244,25 +250,5 @@ func TestImageIsAFileToo(t *testing.T) {
 				t.Errorf("exit code %d, output %q; want %d, %q", code, output, test.code, test.output)
 			}
 		})
-	}
-}
-
-// A supervisor whose pidfd is not its child's cannot wait for it.
-func TestSupervisorWithoutAChild(t *testing.T) {
-	cmd := asFile(t, func(p *Program) { p.Exit(7) })
-	cmd.Args = append(cmd.Args, "run")
-	cmd.Env = []string{"pidfd=12"}
-	_ = cmd.Run()
-	if code := cmd.ProcessState.ExitCode(); code != failureCode {
-		t.Errorf("exit code %d, want %d", code, failureCode)
-	}
-}
-
-// The machine code is copied as one stretch, in the order of the source.
-func TestCodeIsOneStretch(t *testing.T) {
-	start, end := code()
-	const functions, instruction = 4, 4
-	if end <= start+functions*instruction || end-start > arenaAt-codeAt {
-		t.Fatalf("from %#x to %#x", start, end)
 	}
 }

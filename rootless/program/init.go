@@ -2,7 +2,6 @@ package program
 
 import (
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,94 +18,114 @@ const (
 	cldExited = 1
 )
 
-// signalInfo is siginfo_t in words: what is a word of 4 bytes in the kernel's
-// is half of one here, the first the lower half.
-type signalInfo struct {
-	signal, code, sender, value uint64
+// Both need memory for what the kernel writes, and the operations are behind
+// them: the arena then holds
+//
+//	24 all signals | 32 status | 64 siginfo_t: 64 signal, 72 reason, 80 sender, 88 value or status
+const (
+	allAt    = 24
+	statusAt = 32
+	infoAt   = 64
+	reasonAt = infoAt + 8
+	senderAt = infoAt + 16
+	valueAt  = infoAt + 24
+)
 
-	rest [12]uint64
-}
-
-// nextSignal waits for a signal, all of which are blocked; 0 or less is none.
+// nextSignal waits for a signal, all of which are blocked; 0 is none, and a
+// child's end.
 //
 //go:nosplit
 //go:norace
-func nextSignal(info *signalInfo) int {
-	all := ^uint64(0)
-	r, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(info)), 0, 8, 0, 0)
-	if errno != 0 {
+func nextSignal(arena uintptr) uintptr {
+	*word(arena + allAt) = ^uint64(0)
+	signal, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, arena+allAt, arena+infoAt, 0, 8, 0, 0)
+	if errno != 0 || signal == uintptr(unix.SIGCHLD) {
 		return 0
 	}
-	return int(r)
+	return signal
 }
+
+// half is the 4 bytes at an address.
+//
+//go:nosplit
+//go:norace
+func half(at uintptr) uint32 { return *(*uint32)(pointer(at)) }
 
 // reapInGo is the init of a PID namespace.
 //
 //go:nosplit
 //go:norace
-func reapInGo(command, arena, end uintptr) {
-	_, _, _ = syscall.RawSyscall6(unix.SYS_MUNMAP, arena, end-arena, 0, 0, 0, 0)
-	var status uint64
-	var info signalInfo
+func reapInGo(arena, command, end uintptr) {
+	if keep := (arena + pageAlign) &^ (pageAlign - 1); end > keep {
+		_, _, _ = syscall.RawSyscall6(unix.SYS_MUNMAP, keep, end-keep, 0, 0, 0, 0)
+	}
 	for {
-		pid, _, errno := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), unix.WNOHANG, 0, 0, 0)
-		switch {
-		case errno == 0 && pid == command:
-			if signal := status & 0x7f; signal != 0 {
-				exit(128 + uintptr(signal))
-			}
-			exit(uintptr(status >> 8 & 0xff))
-		case errno == 0 && pid > 0:
+		pid, _, errno := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), arena+statusAt, unix.WNOHANG, 0, 0, 0)
+		if errno == 0 && pid == command {
+			exit(shellStatus(half(arena + statusAt)))
+		}
+		if errno == 0 && pid > 0 {
 			continue
 		}
-		if signal := nextSignal(&info); signal > 0 && signal != int(unix.SIGCHLD) {
-			forward(command, signal, uint32(info.code) == siQueue && uint32(info.value) == 1)
+		if signal := nextSignal(arena); signal != 0 {
+			forward(command, signal, half(arena+reasonAt) == siQueue && half(arena+valueAt) == 1)
 		}
 	}
+}
+
+// shellStatus is the exit code, or 128+n for a signal.
+//
+//go:nosplit
+//go:norace
+func shellStatus(status uint32) uintptr {
+	if signal := status & 0x7f; signal != 0 {
+		return 128 + uintptr(signal)
+	}
+	return uintptr(status >> 8 & 0xff)
 }
 
 // forward sends a signal on to the command, or to its group: see reap.
 //
 //go:nosplit
 //go:norace
-func forward(command uintptr, signal int, group bool) {
+func forward(command, signal uintptr, group bool) {
 	switch unix.Signal(signal) {
 	case unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
-		signal, group = int(unix.SIGSTOP), true
+		signal, group = uintptr(unix.SIGSTOP), true
 	case unix.SIGCONT:
 		group = true
 	}
 	if group {
-		_, _, errno := syscall.RawSyscall6(unix.SYS_KILL, -command, uintptr(signal), 0, 0, 0, 0)
+		_, _, errno := syscall.RawSyscall6(unix.SYS_KILL, -command, signal, 0, 0, 0, 0)
 		if errno != syscall.ESRCH {
 			return
 		}
 	}
-	_, _, _ = syscall.RawSyscall6(unix.SYS_KILL, command, uintptr(signal), 0, 0, 0, 0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_KILL, command, signal, 0, 0, 0, 0)
 }
 
 // superviseInGo stands in for bryo while the container runs.
 //
 //go:nosplit
 //go:norace
-func superviseInGo(pidfd uintptr) {
+func superviseInGo(arena, pidfd uintptr) {
 	_, _, _ = syscall.RawSyscall6(unix.SYS_CLOSE_RANGE, 0, pidfd-1, 0, 0, 0, 0)
 	_, _, _ = syscall.RawSyscall6(unix.SYS_CLOSE_RANGE, pidfd+1, ^uintptr(0), 0, 0, 0, 0)
-	var info signalInfo
 	for {
-		info.sender = 0 // it stays so while the init runs
-		_, _, errno := syscall.RawSyscall6(unix.SYS_WAITID, unix.P_PIDFD, pidfd, uintptr(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG, 0, 0)
-		switch status := uint32(info.value); {
-		case errno != 0:
+		*word(arena + senderAt) = 0 // it stays so while the init runs
+		_, _, errno := syscall.RawSyscall6(unix.SYS_WAITID, unix.P_PIDFD, pidfd, arena+infoAt, unix.WEXITED|unix.WNOHANG, 0, 0)
+		if errno != 0 {
 			exit(failureCode)
-		case uint32(info.sender) == 0:
-		case uint32(info.code) == cldExited:
-			exit(uintptr(status))
-		default:
-			exit(128 + uintptr(status))
 		}
-		if signal := nextSignal(&info); signal > 0 && signal != int(unix.SIGCHLD) && uint32(info.code) != siTkill {
-			pass(pidfd, signal, &info)
+		if half(arena+senderAt) != 0 {
+			status := uintptr(half(arena + valueAt))
+			if half(arena+reasonAt) != cldExited {
+				status += 128
+			}
+			exit(status)
+		}
+		if signal := nextSignal(arena); signal != 0 && half(arena+reasonAt) != siTkill {
+			pass(arena, pidfd, signal)
 		}
 	}
 }
@@ -116,13 +135,13 @@ func superviseInGo(pidfd uintptr) {
 //
 //go:nosplit
 //go:norace
-func pass(pidfd uintptr, signal int, info *signalInfo) {
-	info.value = 0
-	if uint32(info.code) == siKernel {
-		info.value = 1
+func pass(arena, pidfd, signal uintptr) {
+	*word(arena + valueAt) = 0
+	if half(arena+reasonAt) == siKernel {
+		*word(arena + valueAt) = 1
 	}
-	info.code = siQueue
-	_, _, _ = syscall.RawSyscall6(unix.SYS_PIDFD_SEND_SIGNAL, pidfd, uintptr(signal), uintptr(unsafe.Pointer(info)), 0, 0, 0)
+	*word(arena + reasonAt) = siQueue
+	_, _, _ = syscall.RawSyscall6(unix.SYS_PIDFD_SEND_SIGNAL, pidfd, signal, arena+infoAt, 0, 0, 0)
 	switch unix.Signal(signal) {
 	case unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
 		self, _, _ := syscall.RawSyscall6(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0)

@@ -18,7 +18,13 @@ import (
 //go:norace
 func carryOut(arena uintptr) {
 	for op := arena + headerSize; ; op += opSize {
-		errno, ok := perform(arena, op)
+		switch int64(*word(op)) {
+		case opReap:
+			reapInGo(arena, argument(op, 0), argument(op, 1))
+		case opSupervise:
+			superviseInGo(arena, argument(op, 0))
+		}
+		errno, ok := perform(op)
 		if ok {
 			continue
 		}
@@ -51,17 +57,12 @@ func cloneInGo(args, size, arena uintptr) (pid, errno uintptr) {
 //
 //go:nosplit
 //go:norace
-func perform(arena, op uintptr) (errno Errno, ok bool) {
+func perform(op uintptr) (errno Errno, ok bool) {
 	a0, a1, a2 := argument(op, 0), argument(op, 1), argument(op, 2)
 	a3, a4, a5 := argument(op, 3), argument(op, 4), argument(op, 5)
 	number := int64(*word(op))
-	switch number {
-	case opCompare:
+	if number == opCompare {
 		return uint64(a3), a0&a1 == a2
-	case opReap:
-		reapInGo(a0, arena, a1)
-	case opSupervise:
-		superviseInGo(a0)
 	}
 	r, _, e := syscall.RawSyscall6(uintptr(number), a0, a1, a2, a3, a4, a5)
 	for retries := word(op + 88); e == syscall.EAGAIN && *retries > 0; *retries-- {

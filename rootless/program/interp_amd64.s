@@ -265,12 +265,15 @@ look:
 	CMPL	24(SP), $-6		// SI_TKILL: left over from the Go runtime
 	JEQ	look
 	MOVQ	AX, R12
+	CMPL	24(SP), $-1		// SI_QUEUE: from before, see Hold
+	JEQ	forward
 	XORQ	CX, CX
 	CMPL	24(SP), $0x80		// SI_KERNEL: from the terminal
 	JNE	2(PC)
 	MOVQ	$1, CX
 	MOVL	$-1, 24(SP)		// si_code = SI_QUEUE
 	MOVQ	CX, 40(SP)		// si_value
+forward:
 	MOVQ	$SYS_pidfd_send_signal, AX
 	MOVQ	R13, DI
 	MOVQ	R12, SI

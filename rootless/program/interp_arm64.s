@@ -262,11 +262,14 @@ look:
 	CMNW	$6, R9			// SI_TKILL: left over from the Go runtime
 	BEQ	look
 	MOVD	R0, R21
+	CMNW	$1, R9			// SI_QUEUE: from before, see Hold
+	BEQ	forward
 	CMPW	$0x80, R9		// SI_KERNEL: from the terminal
 	CSET	EQ, R10
 	MOVD	$-1, R9
 	MOVW	R9, 24(RSP)		// si_code = SI_QUEUE
 	MOVD	R10, 40(RSP)		// si_value
+forward:
 	MOVD	$SYS_pidfd_send_signal, R8
 	MOVD	R20, R0
 	MOVD	R21, R1

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"unsafe"
 
@@ -84,6 +86,23 @@ func TestReapCollectsOrphans(t *testing.T) {
 		})
 	})
 	o.want(t, 5, "")
+}
+
+// The command leaves dead children behind: PID 1 hears of all at once.
+func TestReapCollectsManyAtOnce(t *testing.T) {
+	o := runImage(t, ownPIDs, func(p *Program, _ *pipes) {
+		underInit(p, func(p *Program) {
+			for range 8 {
+				p.Compare(p.Fork(0, uint64(unix.SIGCHLD)), math.MaxUint64, 0, einval)
+				parent := p.SkipOn()
+				p.Exit(0)
+				p.Land(parent)
+			}
+			p.Syscall(unix.SYS_PPOLL, Num(0), Num(0), p.Vector(Num(0), Num(50_000_000)), Num(0))
+			p.Exit(7)
+		})
+	})
+	o.want(t, 7, "")
 }
 
 func TestReapForwardsSignals(t *testing.T) {
@@ -186,6 +205,11 @@ func TestReapEndsWithItsChildrenGone(t *testing.T) {
 // names, or exits with a code.
 func helpBecome() error {
 	image, stage := New(), New()
+	image.Step("begin", "a session")
+	image.Syscall(unix.SYS_SETSID)
+	image.Tolerate()
+	image.Write(FD(-1), strings.Repeat("much to give back ", 1<<15))
+	image.Tolerate()
 	image.Step("reap", "")
 	if code, err := strconv.Atoi(os.Getenv("COMMAND")); err == nil {
 		underInit(image, func(p *Program) { p.Exit(code) })
@@ -204,17 +228,45 @@ func helpBecome() error {
 	if c, err = Start(stage, ownPIDs, 2); err != nil {
 		return err
 	}
+	if err := crowd(); err != nil {
+		return err
+	}
 	return Become(fd, c.PIDFD)
+}
+
+// crowd opens descriptors that survive execve around the one that Become will
+// choose.
+func crowd() error {
+	const hole, last = 57, 130
+	for {
+		fd, err := unix.FcntlInt(2, unix.F_DUPFD, 3)
+		if err != nil {
+			return err
+		}
+		if fd > last {
+			return unix.Close(hole)
+		}
+	}
 }
 
 // supervised is a supervisor whose command is a helper or exits with a code.
 func supervised(t *testing.T, command string) (*exec.Cmd, lines) {
+	t.Helper()
+	return supervisedOn(t, command, nil)
+}
+
+// supervisedOn is one whose controlling terminal is the one given.
+func supervisedOn(t *testing.T, command string, terminal *os.File) (*exec.Cmd, lines) {
 	t.Helper()
 	probe := run(t, ownPIDs, func(p *Program, _ *pipes) { p.Exit(0) })
 	probe.want(t, 0, "")
 	cmd := exec.Command(executable())
 	cmd.Env = append(os.Environ(), helperVariable+"=become", "COMMAND="+command)
 	cmd.Stderr = os.Stderr
+	if terminal != nil {
+		cmd.Stdin = terminal
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -241,6 +293,16 @@ func TestSupervisorGivesTheStatus(t *testing.T) {
 	}
 }
 
+// wantReady waits until the command runs and its supervisor is in place.
+func wantReady(t *testing.T, cmd *exec.Cmd, out lines) {
+	t.Helper()
+	out.want("ready")
+	eventually(t, "the supervisor is in place", func() bool {
+		exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid))
+		return exe == "/memfd:bryo-init (deleted)"
+	})
+}
+
 // container is the init and the command of a supervisor.
 func container(t *testing.T, cmd *exec.Cmd) (pid1, command int) {
 	t.Helper()
@@ -257,7 +319,7 @@ func container(t *testing.T, cmd *exec.Cmd) (pid1, command int) {
 
 func TestSupervisorForwardsSignals(t *testing.T) {
 	cmd, out := supervised(t, "signals")
-	out.want("ready")
+	wantReady(t, cmd, out)
 	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH, unix.SIGTERM} {
 		send(t, cmd.Process.Pid, s)
 		out.want(unix.SignalName(s))
@@ -265,9 +327,60 @@ func TestSupervisorForwardsSignals(t *testing.T) {
 	wantExit(t, cmd, 42)
 }
 
+// The Go runtime signals its own threads; such a signal may still be there
+// when the supervisor takes over.
+func TestSupervisorKeepsSignalsOfThreads(t *testing.T) {
+	cmd, out := supervised(t, "signals")
+	wantReady(t, cmd, out)
+	if err := unix.Tgkill(cmd.Process.Pid, cmd.Process.Pid, unix.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the signal is taken", func() bool {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+		return err == nil && strings.Contains(string(status), "SigPnd:\t0000000000000000")
+	})
+	send(t, cmd.Process.Pid, unix.SIGTERM)
+	out.want("SIGTERM")
+	wantExit(t, cmd, 42)
+}
+
+func TestSupervisorForwardsTheTerminalsSignalsToTheGroup(t *testing.T) {
+	master, slave := terminal(t)
+	cmd, out := supervisedOn(t, "group", slave)
+	out.want("ready")
+	wantReady(t, cmd, out)
+	if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 11, Col: 22}); err != nil {
+		t.Fatal(err)
+	}
+	out.want("SIGWINCH", "SIGWINCH")
+	send(t, cmd.Process.Pid, unix.SIGWINCH)
+	out.want("SIGWINCH")
+	send(t, cmd.Process.Pid, unix.SIGTERM)
+	out.want("SIGTERM")
+	wantExit(t, cmd, 42)
+}
+
+func terminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no terminals on this machine: %v", err)
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err := errors.Join(err, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)); err != nil {
+		t.Fatal(err)
+	}
+	slave, err = os.OpenFile("/dev/pts/"+itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(slave.Close(), master.Close()) })
+	return master, slave
+}
+
 func TestSupervisorStopsAndContinues(t *testing.T) {
 	cmd, out := supervised(t, "signals")
-	out.want("ready")
+	wantReady(t, cmd, out)
 	_, command := container(t, cmd)
 	for _, s := range []unix.Signal{unix.SIGTSTP, unix.SIGTTIN} {
 		send(t, cmd.Process.Pid, s)
@@ -284,7 +397,7 @@ func TestSupervisorStopsAndContinues(t *testing.T) {
 
 func TestSupervisorTakesTheContainerDown(t *testing.T) {
 	cmd, out := supervised(t, "sleep")
-	out.want("ready")
+	wantReady(t, cmd, out)
 	pid1, command := container(t, cmd)
 	send(t, cmd.Process.Pid, unix.SIGKILL)
 	_ = cmd.Wait()
@@ -295,7 +408,7 @@ func TestSupervisorTakesTheContainerDown(t *testing.T) {
 
 func TestSupervisorSeesTheInitKilled(t *testing.T) {
 	cmd, out := supervised(t, "sleep")
-	out.want("ready")
+	wantReady(t, cmd, out)
 	pid1, _ := container(t, cmd)
 	send(t, pid1, unix.SIGKILL)
 	wantExit(t, cmd, 128+9)
@@ -303,7 +416,7 @@ func TestSupervisorSeesTheInitKilled(t *testing.T) {
 
 func TestSupervisorIsSmall(t *testing.T) {
 	cmd, out := supervised(t, "sleep")
-	out.want("ready")
+	wantReady(t, cmd, out)
 	pid1, _ := container(t, cmd)
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", cmd.Process.Pid))
 	if err != nil || len(entries) != 1 {
@@ -314,7 +427,18 @@ func TestSupervisorIsSmall(t *testing.T) {
 		if err != nil || exe != "/memfd:bryo-init (deleted)" {
 			t.Errorf("process executes %q (%v)", exe, err)
 		}
+		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if pss := kilobytes(string(maps), "Private_Dirty:"); err != nil || pss > 64 {
+			t.Errorf("process has %d KiB of its own (%v)", pss, err)
+		}
 	}
+}
+
+func kilobytes(text, field string) int {
+	_, rest, _ := strings.Cut(text, field)
+	var n int
+	_, _ = fmt.Sscan(rest, &n)
+	return n
 }
 
 func TestBecomeRefusesOtherThreads(t *testing.T) {

@@ -24,7 +24,7 @@ func bad(p *Program) { p.Fchdir(FD(-1)) }
 
 // modes are the ways to have a program carried out.
 func modes() []mode {
-	return []mode{{"child", run}, {"image", runImage}, {"forked", runForked(false)}, {"portable", runForked(true)}}
+	return append(otherModes(), mode{"child", run}, mode{"image", runImage}, mode{"forked", runForked(false)})
 }
 
 type mode struct {
@@ -103,6 +103,23 @@ func TestStart(t *testing.T) {
 				p.Exit(0)
 			},
 		},
+		{
+			name: "64 is no error number of the first 64", code: 125,
+			failures: []Failure{{Call: CompareName, Errno: 64}},
+			build: func(p *Program, _ *pipes) {
+				p.Compare(Num(1), 1, 0, 64)
+				p.Tolerate(0)
+				p.Exit(0)
+			},
+		},
+		{
+			name: "an error number above 64 is one", code: 125,
+			failures: []Failure{{Call: "sendmsg", Errno: Errno(unix.ENOTSOCK)}},
+			build: func(p *Program, x *pipes) {
+				p.Syscall(unix.SYS_SENDMSG, FD(x.outFD), p.Vector(Arg{}, Arg{}, Arg{}, Arg{}, Arg{}, Arg{}, Arg{}), Num(0))
+				p.Exit(0)
+			},
+		},
 		{name: "skips on an error", output: "c", build: func(p *Program, x *pipes) {
 			bad(p)
 			there := p.SkipOn(ebadf)
@@ -164,7 +181,7 @@ func TestStart(t *testing.T) {
 		},
 	} {
 		for _, mode := range modes() {
-			if test.flags != 0 && mode.name == "image" {
+			if test.flags != 0 && mode.name != "child" && mode.name != "portable" {
 				continue
 			}
 			t.Run(test.name+"/"+mode.name, func(t *testing.T) {
@@ -246,6 +263,18 @@ func TestMemory(t *testing.T) {
 			fd := p.SyscallResult("copy", unix.SYS_FCNTL, FD(x.outFD), Num(unix.F_DUPFD), Num(300))
 			p.Compare(fd, math.MaxUint64, 300, einval)
 			p.Write(fd, "x")
+		}},
+		{"every argument can be a result", "xyz", func(p *Program, x *pipes) {
+			from := p.SyscallResult("from", unix.SYS_MEMFD_CREATE, Text("from"), Num(0))
+			to := p.SyscallResult("to", unix.SYS_MEMFD_CREATE, Text("to"), Num(0))
+			p.Write(from, "wxyz")
+			b := p.Buffer("b", 64, "\x01\x00\x00\x00\x00\x00\x00\x00")
+			length := p.Buffer("length", 16, "\x00\x00\x00\x00\x00\x00\x00\x00\x03")
+			none := p.Buffer("none", 8, "")
+			p.Syscall(unix.SYS_COPY_FILE_RANGE, from, b.At(0), to, none.Load(0), length.Load(8), none.Load(0))
+			p.Syscall(unix.SYS_LSEEK, to, none.Load(0), none.Load(0))
+			n := p.SyscallResult("n", unix.SYS_READ, to, b.At(8), length.Load(8))
+			p.Syscall(unix.SYS_WRITE, FD(x.outFD), b.At(8), n)
 		}},
 		{"Into keeps the result for later calls", "\x2c\x01\x00\x00\x00\x00\x00\x00x", func(p *Program, x *pipes) {
 			b := p.Buffer("b", 16, "")

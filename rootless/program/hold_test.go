@@ -1,0 +1,73 @@
+//go:build (amd64 || arm64) && !portable
+
+package program
+
+import (
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pending is the mask of signals that wait for the whole process.
+func pending(t *testing.T) uint64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "ShdPnd:\t")
+	mask, err := strconv.ParseUint(rest[:16], 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mask
+}
+
+func TestHeldSignalsWaitForRelease(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	signals := []unix.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGWINCH, 40}
+	caught := make(chan os.Signal, len(signals))
+	for _, s := range signals {
+		signal.Notify(caught, s)
+	}
+	defer signal.Stop(caught)
+	held, err := Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want uint64
+	for _, s := range signals {
+		want |= 1 << (s - 1)
+		if err := unix.Kill(os.Getpid(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for pending(t) != want && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	if got := pending(t); got != want || len(caught) > 0 {
+		t.Errorf("%#x pending and %d caught, want %#x and none", got, len(caught), want)
+	}
+	if err := held.Release(); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[os.Signal]bool{}
+	for range signals {
+		select {
+		case s := <-caught:
+			seen[s] = true
+		case <-time.After(5 * time.Second):
+		}
+	}
+	if len(seen) != len(signals) {
+		t.Errorf("after Release came %v, want each of %v", seen, signals)
+	}
+}
