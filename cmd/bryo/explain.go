@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -18,6 +19,9 @@ import (
 func runExplain(args []string, s streams) int {
 	flags, r, asProgram, asJSON := explainFlags(s)
 	err := flags.Parse(args)
+	if err == nil && *asProgram && *asJSON {
+		err = errors.New("--program and --json exclude each other\nfix: give one of them")
+	}
 	if err == nil {
 		err = r.finish(flags.Args(), flags)
 	}

@@ -54,7 +54,7 @@ func one[T any](target *T, kind string, parse func(string) (T, error)) *value {
 
 // runFlags is the command line of run and explain.
 func runFlags(s streams) (*pflag.FlagSet, *request) {
-	r := &request{life: life{StatusFD: -1}}
+	r := &request{life: life{StatusFD: noStatus}}
 	flags := pflag.NewFlagSet("run", pflag.ContinueOnError)
 	flags.SetInterspersed(false)
 	flags.SetOutput(s.err)
@@ -129,7 +129,7 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.VarP(one(&p.User, "USER[:GROUP]", parseUser), "user", "u", "run as this user, a name of the root's /etc/passwd or a number")
 	flags.Var(each(&p.Groups, "GROUP", text), "group-add", "be in this group, too")
 	flags.StringVarP(&p.Dir, "workdir", "w", "", "working directory")
-	flags.Var(&value{kind: "COMMAND", set: func(s string) error { p.Entrypoint = []string{s}; return nil }}, "entrypoint", "execute this, with COMMAND and its arguments behind it")
+	flags.Var(&value{kind: "COMMAND", set: func(s string) error { p.Entrypoint = entrypoint(s); return nil }}, "entrypoint", "execute this, with COMMAND and its arguments behind it")
 	flags.Var(each(&p.Limits, "NAME=SOFT[:HARD]", confine.ParseLimit), "ulimit", "set a resource limit")
 	flags.Var(&value{kind: "MODE", set: func(s string) error { return setUmask(p, s) }}, "umask", "file mode mask, octal")
 	flags.Var(capFlag(&p.Caps.Add), "cap-add", "keep a capability")
@@ -141,6 +141,14 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Var(&value{kind: "bool", set: refusePrivileged}, "privileged", "refused: see bryo doctor privileged")
 	flags.Lookup("privileged").NoOptDefVal = "true"
 	flags.Lookup("privileged").Hidden = true
+}
+
+// entrypoint is a program; an empty one is none, as in podman.
+func entrypoint(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return []string{text}
 }
 
 func envFlags(flags *pflag.FlagSet, r *request) {
@@ -159,8 +167,8 @@ func lifeFlags(flags *pflag.FlagSet, r *request) {
 	flags.BoolVarP(&interactive, "interactive", "i", false, "taken for podman's sake: input is always passed on")
 	flags.BoolVar(&remove, "rm", false, "taken for podman's sake: nothing is left behind")
 	flags.VarP(each(&r.spec.Labels, "KEY=VALUE", parseLabel), "label", "l", "attach a label")
-	flags.IntVar(&r.life.StatusFD, "status-fd", -1, "write JSON lines about the container to this descriptor")
-	flags.StringVar(&r.life.PIDFile, "pidfile", "", "write the container's process id to this file")
+	flags.Var(one(&r.life.StatusFD, "FD", parseFD), "status-fd", "write JSON lines about the container to this descriptor")
+	flags.Var(one(&r.life.PIDFile, "FILE", parsePath), "pidfile", "write the container's process id to this file")
 }
 
 // parseRun reads the command line of run.
@@ -269,6 +277,21 @@ func capFlag(set *confine.Caps) *value {
 		}
 		return nil
 	}}
+}
+
+func parseFD(text string) (int, error) {
+	fd, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return noStatus, fmt.Errorf("%q: write the number of an open descriptor, as 3", text)
+	}
+	return int(fd), nil
+}
+
+func parsePath(text string) (string, error) {
+	if text == "" {
+		return "", errors.New("an empty path")
+	}
+	return text, nil
 }
 
 func parseLabel(text string) (string, error) {

@@ -20,17 +20,31 @@ import (
 
 // life is what run does besides the container itself.
 type life struct {
-	StatusFD int    // JSON lines go there, unless it is negative
+	StatusFD int    // JSON lines go there, unless it is noStatus
 	PIDFile  string // the container's pid is written there
 }
+
+const noStatus = -1
+
+// stays says that this process is needed while the container runs.
+func (l life) stays() bool { return l.StatusFD != noStatus || l.PIDFile != "" }
 
 // check refuses a descriptor that is not there before anything is made, and
 // keeps it from the container.
 func (l life) check() error {
-	if l.StatusFD < 0 {
+	if l.PIDFile != "" {
+		if err := writePID(l.PIDFile, ""); err != nil {
+			return fmt.Errorf("--pidfile: %w", err)
+		}
+	}
+	if l.StatusFD == noStatus {
 		return nil
 	}
-	if _, err := unix.FcntlInt(uintptr(l.StatusFD), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+	flags := unix.FD_CLOEXEC
+	if l.StatusFD <= int(unix.Stderr) {
+		flags = 0 // the command has it, too
+	}
+	if _, err := unix.FcntlInt(uintptr(l.StatusFD), unix.F_SETFD, flags); err != nil {
 		return fmt.Errorf("--status-fd %d: no such open descriptor\nfix: open it in the shell, as: bryo run --status-fd 3 ... 3>status.json", l.StatusFD)
 	}
 	return nil
@@ -56,12 +70,11 @@ func (l life) supervise(c *launch.Container, terminal bool, s streams) (code int
 // begun tells about the running container, in bubblewrap's words.
 func (l life) begun(c *launch.Container) error {
 	if l.PIDFile != "" {
-		const mode = 0o644
-		if err := os.WriteFile(l.PIDFile, []byte(strconv.Itoa(c.PID)+"\n"), mode); err != nil { //nolint:gosec // the path is the user's own
+		if err := writePID(l.PIDFile, strconv.Itoa(c.PID)+"\n"); err != nil {
 			return err
 		}
 	}
-	if l.StatusFD < 0 {
+	if l.StatusFD == noStatus {
 		return nil
 	}
 	var b strings.Builder
@@ -72,8 +85,13 @@ func (l life) begun(c *launch.Container) error {
 	return l.tell(b.String() + "}\n")
 }
 
+func writePID(path, text string) error {
+	const mode = 0o644
+	return os.WriteFile(path, []byte(text), mode)
+}
+
 func (l life) tell(line string) error {
-	if l.StatusFD < 0 {
+	if l.StatusFD == noStatus {
 		return nil
 	}
 	if _, err := unix.Write(l.StatusFD, []byte(line)); err != nil {
@@ -82,11 +100,20 @@ func (l life) tell(line string) error {
 	return nil
 }
 
+// notBegun removes what check made.
+func (l life) notBegun() error {
+	if l.PIDFile == "" {
+		return nil
+	}
+	if err := os.Remove(l.PIDFile); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 func (l life) ended(code int) error {
-	if l.PIDFile != "" {
-		if err := os.Remove(l.PIDFile); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
+	if err := l.notBegun(); err != nil {
+		return err
 	}
 	return l.tell(fmt.Sprintf("{\"exit-code\": %d}\n", code))
 }

@@ -39,12 +39,12 @@ func (r *request) run(s streams) (int, error) {
 		return 0, err
 	}
 	warn(s, plan.Warnings)
-	plan.Describe = r.life.StatusFD >= 0
+	plan.Describe = r.life.StatusFD != noStatus
 	container, err := launch.Start(plan)
 	if err != nil {
-		return 0, err
+		return 0, errors.Join(err, r.life.notBegun())
 	}
-	if plan.Process.Terminal || r.life.StatusFD >= 0 || r.life.PIDFile != "" {
+	if plan.Process.Terminal || r.life.stays() {
 		return r.life.supervise(container, plan.Process.Terminal, s)
 	}
 	err = container.Become()

@@ -34,7 +34,7 @@ func runUnshare(args []string, s streams) int {
 	}
 	err = container.Become()
 	if errors.Is(err, launch.ErrNoSupervisor) {
-		code, err := life{StatusFD: -1}.supervise(container, false, s)
+		code, err := life{StatusFD: noStatus}.supervise(container, false, s)
 		if err == nil {
 			return code
 		}

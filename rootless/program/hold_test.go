@@ -4,6 +4,7 @@ package program
 
 import (
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime"
 	"strconv"
@@ -29,7 +30,18 @@ func pending(t *testing.T) uint64 {
 	return mask
 }
 
+// The threads that took a held signal keep all signals blocked: the test has a
+// process of its own.
 func TestHeldSignalsWaitForRelease(t *testing.T) {
+	const inside = "BRYO_TEST_HOLD"
+	if os.Getenv(inside) == "" {
+		again := exec.Command(os.Args[0], "-test.run", "^TestHeldSignalsWaitForRelease$")
+		again.Env = append(os.Environ(), inside+"=1")
+		if output, err := again.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, output)
+		}
+		return
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	signals := []unix.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGWINCH, 40}
