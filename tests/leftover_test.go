@@ -188,7 +188,9 @@ func TestContainersOfATreeAreKilled(t *testing.T) {
 			}
 		}
 		s.wait(cmd)
-		s.same(before, "a tree")
+		if s.same(before, "a tree"); t.Failed() {
+			return
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 // Nothing here takes long; whatever takes as long as this hangs.
 const (
 	longestWait    = 20 * time.Second
-	longestCommand = 60 * time.Second
+	longestCommand = 40 * time.Second
 )
 
 // soak says that tests are to run with their full counts.

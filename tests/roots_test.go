@@ -85,22 +85,8 @@ func cache() string {
 	return "/var/cache/bryo-test"
 }
 
-// debian unpacks a Debian root file system, with all its owners, to the
-// suite's debian. It says whether that is there.
-func (s *shared) debian() bool {
-	s.debianOnce.Do(func() {
-		archive := filepath.Join(cache(), "rootfs/debian.tar")
-		if _, err := os.Stat(archive); err != nil || !hasSubids() {
-			return
-		}
-		dir := s.path("debian")
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return
-		}
-		s.hasDebian = mapped("tar", "-C", dir, "--exclude=./dev/*", "--numeric-owner", "-xpf", archive) == nil
-	})
-	return s.hasDebian
-}
+// debianArchive is an archive of a Debian root file system.
+func debianArchive() string { return filepath.Join(cache(), "rootfs/debian.tar") }
 
 // hasSubids says whether the user has subordinate ids.
 var hasSubids = sync.OnceValue(func() bool {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,10 +36,10 @@ func TestMain(m *testing.M) {
 //	prints [LINE...]      the last command's standard output is these lines
 //	await FILE            wait until the file is there and not empty
 //	newroot DIR           make a busybox root file system there
-//	gone DIR              remove a directory that subordinate ids may own
 //
 // and the conditions [subids] and [debian]. $WORK/root is a busybox root file
-// system of the story's own.
+// system of the story's own, $DEBIAN an archive of a Debian one, $BRYO the
+// executable.
 func TestStories(t *testing.T) {
 	if os.Getuid() == 0 {
 		asUser(t, "^TestStories$")
@@ -51,6 +52,10 @@ func TestStories(t *testing.T) {
 	if _, err := os.Stat(busybox); err != nil {
 		t.Skipf("no root file system for the stories: %v", err)
 	}
+	work := suite.path("stories")
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	deadline := time.Now().Add(patience)
 	if end, ok := t.Deadline(); ok && end.Before(deadline) {
 		deadline = end
@@ -58,6 +63,7 @@ func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Deadline:           deadline,
 		Dir:                "testdata/script",
+		WorkdirRoot:        work, // which the suite removes, whatever is left
 		RequireUniqueNames: true,
 		ContinueOnError:    true,
 		Condition:          condition,
@@ -68,7 +74,6 @@ func TestStories(t *testing.T) {
 			"prints":  prints,
 			"await":   await,
 			"newroot": newroot,
-			"gone":    gone,
 		},
 	})
 }
@@ -86,7 +91,8 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("UID", strconv.Itoa(os.Getuid()))
 	env.Setenv("GID", strconv.Itoa(os.Getgid()))
 	env.Setenv("LC_ALL", "C.UTF-8")
-	env.Setenv("DEBIAN", suite.path("debian"))
+	env.Setenv("DEBIAN", debianArchive())
+	env.Setenv("BRYO", bin)
 	env.Defer(func() {
 		if err := removeMapped(env.WorkDir); err != nil {
 			env.T().Log(err)
@@ -100,7 +106,8 @@ func condition(name string) (bool, error) {
 	case "subids":
 		return hasSubids(), nil
 	case "debian":
-		return suite.debian(), nil
+		_, err := os.Stat(debianArchive())
+		return err == nil, nil
 	}
 	return false, fmt.Errorf("there is no condition %s", name)
 }
@@ -146,10 +153,7 @@ func refuses(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func prints(ts *testscript.TestScript, neg bool, args []string) {
-	want := ""
-	for _, line := range args {
-		want += line + "\n"
-	}
+	want := strings.Join(append(slices.Clone(args), ""), "\n")
 	if got := ts.ReadFile("stdout"); neg || got != want {
 		ts.Fatalf("standard output is\n%swant\n%s", got, want)
 	}
@@ -175,25 +179,17 @@ func newroot(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(makeBusyboxRoot(ts.MkAbs(args[0])))
 }
 
-func gone(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: gone DIR")
-	}
-	ts.Check(removeMapped(ts.MkAbs(args[0])))
-}
-
 // suite is what the stories share. It is made when first needed, and removed
 // at the end.
 var suite shared
 
 type shared struct {
-	once, buildOnce, debianOnce sync.Once
+	once, buildOnce sync.Once
 
-	dir       string
-	binary    string
-	dirErr    error
-	buildErr  error
-	hasDebian bool
+	dir      string
+	binary   string
+	dirErr   error
+	buildErr error
 }
 
 // path is a name in a directory that everybody may enter.
@@ -220,11 +216,31 @@ func (s *shared) bryo() (string, error) {
 		}
 		build := exec.Command("go", "build", "-buildmode=exe", "-buildvcs=false", "-o", s.binary, "bryo/cmd/bryo")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if s.buildErr = asOwner(build, filepath.Dir(s.binary)); s.buildErr != nil {
+			return
+		}
 		if out, err := build.CombinedOutput(); err != nil {
 			s.buildErr = fmt.Errorf("%s: %w\n%s", build, err, out)
 		}
 	})
 	return s.binary, s.buildErr
+}
+
+// asOwner has a build write to dir and to Go's caches as the user to whom the
+// checkout belongs, when that is not root who runs the tests.
+func asOwner(build *exec.Cmd, dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	var owner syscall.Stat_t
+	if err := syscall.Stat(".", &owner); err != nil {
+		return err
+	}
+	if os.Getuid() != 0 || owner.Uid == 0 {
+		return nil
+	}
+	build.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
+	return os.Chown(dir, int(owner.Uid), int(owner.Gid))
 }
 
 func (s *shared) remove() error {
@@ -248,26 +264,29 @@ func testUser(t *testing.T) *user.User {
 	return account
 }
 
+// number reads a user or group id.
+func number(t *testing.T, id string) uint32 {
+	t.Helper()
+	n, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint32(n)
+}
+
 // become has a command run as the account, as if it had just logged in.
 func become(t *testing.T, cmd *exec.Cmd, account *user.User) {
 	t.Helper()
-	id := func(text string) uint32 {
-		n, err := strconv.ParseUint(text, 10, 32)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return uint32(n)
-	}
 	groups, err := account.GroupIds()
 	if err != nil {
 		t.Fatal(err)
 	}
-	credential := &syscall.Credential{Uid: id(account.Uid), Gid: id(account.Gid)}
+	credential := &syscall.Credential{Uid: number(t, account.Uid), Gid: number(t, account.Gid)}
 	for _, group := range groups {
-		credential.Groups = append(credential.Groups, id(group))
+		credential.Groups = append(credential.Groups, number(t, group))
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential, Setsid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Env = []string{"HOME=" + account.HomeDir, "USER=" + account.Username, "LOGNAME=" + account.Username, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = []string{"HOME=" + account.HomeDir, "USER=" + account.Username, "LOGNAME=" + account.Username, "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
 }
 
 // asUser runs tests of this test executable again, as the unprivileged user.

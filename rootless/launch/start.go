@@ -24,7 +24,7 @@ type Container struct {
 
 	held   *program.Held // signals that came meanwhile
 	image  descriptor    // the sealed stage, which can supervise, too
-	master descriptor // of the container's terminal, if it has one
+	master descriptor    // of the container's terminal, if it has one
 }
 
 // A StepError is a system call of the launch that the kernel refused.

@@ -53,7 +53,8 @@ func (c *Container) Kill() error {
 // Attach connects the container's terminal with bryo's input and output until
 // the container has ended.
 func (c *Container) Attach(in, out int) error {
-	return tty.Link{Master: c.master.fd(), In: in, Out: out, Ended: c.PIDFD}.Copy()
+	link := tty.Link{Master: c.master.fd(), In: in, Out: out, Ended: c.PIDFD}
+	return link.Copy()
 }
 
 // Resize gives the container's terminal a window size.

@@ -205,33 +205,34 @@ func runImage(t *testing.T, flags uint64, build func(p *Program, x *pipes)) outc
 	return runFile(imageBytes)(t, flags, build)
 }
 
-// runFile does so in an image that make makes.
-func runFile(make maker) func(*testing.T, uint64, func(*Program, *pipes)) outcome {
+// runFile does so in an image of another make.
+func runFile(file maker) func(*testing.T, uint64, func(*Program, *pipes)) outcome {
 	return func(t *testing.T, flags uint64, build func(p *Program, x *pipes)) outcome {
 		t.Helper()
 		x := newPipes(t)
 		p := New()
 		build(p, x)
-		c := x.startFile(t, make, p, flags)
+		c := x.startFile(t, file, p, flags)
 		return x.finish(t, c, p)
 	}
 }
 
 type maker func(p *Program, errorFD int) ([]byte, error)
 
-func (x *pipes) startImage(t *testing.T, image *Program, flags uint64) *Child {
+// startInit starts an image as PID 1.
+func (x *pipes) startInit(t *testing.T, image *Program) *Child {
 	t.Helper()
-	return x.startFile(t, imageBytes, image, flags)
+	return x.startFile(t, imageBytes, image, ownPIDs)
 }
 
-func (x *pipes) startFile(t *testing.T, make maker, image *Program, flags uint64) *Child {
+func (x *pipes) startFile(t *testing.T, file maker, image *Program, flags uint64) *Child {
 	t.Helper()
-	file, err := make(image, x.errorFD)
+	content, err := file(image, x.errorFD)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fd, err := sealed(file)
-	_ = unix.Munmap(file)
+	fd, err := sealed(content)
+	_ = unix.Munmap(content)
 	if errors.Is(err, ErrNoExec) {
 		t.Skip(err)
 	}

@@ -89,10 +89,10 @@ func shellStatus(status uint32) uintptr {
 //go:nosplit
 //go:norace
 func forward(command, signal uintptr, group bool) {
-	switch unix.Signal(signal) {
-	case unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
+	switch {
+	case stops(signal):
 		signal, group = uintptr(unix.SIGSTOP), true
-	case unix.SIGCONT:
+	case signal == uintptr(unix.SIGCONT):
 		group = true
 	}
 	if group {
@@ -142,9 +142,16 @@ func pass(arena, pidfd, signal uintptr) {
 	}
 	*word(arena + reasonAt) = siQueue
 	_, _, _ = syscall.RawSyscall6(unix.SYS_PIDFD_SEND_SIGNAL, pidfd, signal, arena+infoAt, 0, 0, 0)
-	switch unix.Signal(signal) {
-	case unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
+	if stops(signal) {
 		self, _, _ := syscall.RawSyscall6(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0)
 		_, _, _ = syscall.RawSyscall6(unix.SYS_KILL, self, uintptr(unix.SIGSTOP), 0, 0, 0, 0)
 	}
+}
+
+// stops tells the signals by which a terminal stops processes.
+//
+//go:nosplit
+//go:norace
+func stops(signal uintptr) bool {
+	return signal == uintptr(unix.SIGTSTP) || signal == uintptr(unix.SIGTTIN) || signal == uintptr(unix.SIGTTOU)
 }

@@ -40,19 +40,6 @@ func carryOut(arena uintptr) {
 	}
 }
 
-// cloneInGo makes a child with clone3(2) that is a copy of this process and
-// runs the interpreter.
-//
-//go:nosplit
-//go:norace
-func cloneInGo(args, size, arena uintptr) (pid, errno uintptr) {
-	r, _, e := syscall.RawSyscall6(unix.SYS_CLONE3, args, size, 0, 0, 0, 0)
-	if e == 0 && r == 0 {
-		carryOut(arena)
-	}
-	return r, uintptr(e)
-}
-
 // perform carries one operation out.
 //
 //go:nosplit

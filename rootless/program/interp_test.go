@@ -117,8 +117,8 @@ func (g *generator) otherOperation() {
 		offset := func() Arg { return g.scratch.Load(int(g.next() % 57)) }
 		p.Syscall(unix.SYS_COPY_FILE_RANGE, g.fd(), pick(g, Arg{}, g.scratch.At(0), offset()), g.fd(),
 			pick(g, Arg{}, g.scratch.At(8), offset()), Num(g.next()), pick(g, Arg{}, offset()))
-	case 11: // EOPNOTSUPP and the like are above 64
-		p.Syscall(unix.SYS_SENDMSG, g.fd(), g.scratch.At(0), Num(0))
+	case 11: // ENOTSOCK is above 64
+		p.Syscall(unix.SYS_LISTEN, g.fd(), Num(0))
 	case 0:
 		g.stat()
 	case 1, 2, 3:

@@ -11,7 +11,9 @@ const (
 	opCompare = -2 // fail with an errno unless value&mask == want
 	opReap    = -3 // become the init of a PID namespace; never returns
 
-	opSupervise = -4 // become the supervisor, in Go only; never returns
+	// opSupervise is for images without assembly: supervise the child behind a
+	// pidfd, which is above 0, with all signals blocked; never returns.
+	opSupervise = -4
 )
 
 // form says how an argument becomes a machine word.
@@ -221,7 +223,3 @@ func (p *Program) reaps() bool {
 
 // Address is where a result lies, for Into: a later call may replace it.
 func (a Arg) Address() Arg { return Arg{form: address, n: a.n, size: a.size} }
-
-// supervise makes the process a supervisor of its child behind pidfd, which is
-// above 0; all signals are blocked.
-func (p *Program) supervise(pidfd Arg) { p.do(opSupervise, pidfd) }
