@@ -154,3 +154,23 @@ func sourceIn(conf string) string {
 	}
 	return "files"
 }
+
+// Has says whether the user has a line in the file of one kind: Ranges is empty
+// when either has none.
+func Has(kind Kind, uid uint32, name string) bool {
+	path := "/etc/subuid"
+	if kind == GID {
+		path = "/etc/subgid"
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(content)) {
+		owner, _, _ := strings.Cut(line, ":")
+		if owner == strconv.FormatUint(uint64(uid), 10) || (name != "" && owner == name) {
+			return true
+		}
+	}
+	return false
+}

@@ -95,7 +95,14 @@ func noRangesWarning(facts *Facts) string {
 	if name == "" {
 		name = strconv.FormatUint(uint64(facts.Self.UID), 10)
 	}
-	return fmt.Sprintf("you have no subordinate ids, only one id is mapped; as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s, or say --userns single", name)
+	var add string
+	if !facts.HasSubUIDs {
+		add += " --add-subuids 100000-165535"
+	}
+	if !facts.HasSubGIDs {
+		add += " --add-subgids 100000-165535"
+	}
+	return fmt.Sprintf("you have no subordinate ids, only one id is mapped; as root: usermod%s %s, or say --userns single", add, name)
 }
 
 func compileNames(spec *Spec, _ *Facts, pl *Plan) error {
@@ -218,7 +225,8 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 	*p = Process{
 		UID: account.UID, GID: account.GID, Groups: account.Groups, SetGroups: pl.IDs.Setgroups, Dir: spec.Process.Dir,
 		Umask: 0o022, Init: !spec.Process.AsPID1, Terminal: spec.Process.Terminal, StopSignal: spec.Process.StopSignal,
-		Caps: spec.Process.Caps.Of(confine.DefaultCaps(pl.IDs.Helpers)),
+		// To map root in a nested user namespace takes CAP_SETFCAP: user_namespaces(7).
+		Caps: spec.Process.Caps.Of(confine.DefaultCaps(pl.IDs.Helpers || spec.Process.Nest)),
 	}
 	if account.UID != 0 {
 		p.Ambient = spec.Process.Caps.Add & p.Caps

@@ -10,21 +10,23 @@ import (
 // Facts is what Compile needs to know of the host and of the root file
 // system. Package host finds them out; a test invents them.
 type Facts struct {
-	ID        string // the container's id: 12 hexadecimal digits
-	Self      idmap.Identity
-	Name      string // the user's login name, "" if there is none
-	UIDs      []idmap.Range
-	GIDs      []idmap.Range
-	Helpers   Helpers
-	Kernel    Kernel
-	Root      RootFacts
-	Sources   map[string]fsroot.Source // of the mounts, by the path in the Spec
-	Limits    map[int]uint64           // hard limits by RLIMIT_*
-	Resolver  string                   // the host's /etc/resolv.conf
-	Hosts     string                   // the host's /etc/hosts
-	Window    tty.Size                 // of bryo's own terminal
-	JoinedIDs idmap.Choice             // the maps of the joined user namespace
-	Joined    []Joined                 // as Spec.Namespaces.Joined, the user namespace first
+	ID   string // the container's id: 12 hexadecimal digits
+	Self idmap.Identity
+	Name string // the user's login name, "" if there is none
+	UIDs []idmap.Range
+	GIDs []idmap.Range
+	// Whether there are ranges of each kind; one alone is not used.
+	HasSubUIDs, HasSubGIDs bool
+	Helpers                Helpers
+	Kernel                 Kernel
+	Root                   RootFacts
+	Sources                map[string]fsroot.Source // of the mounts, by the path in the Spec
+	Limits                 map[int]uint64           // hard limits by RLIMIT_*
+	Resolver               string                   // the host's /etc/resolv.conf
+	Hosts                  string                   // the host's /etc/hosts
+	Window                 tty.Size                 // of bryo's own terminal
+	JoinedIDs              idmap.Choice             // the maps of the joined user namespace
+	Joined                 []Joined                 // as Spec.Namespaces.Joined, the user namespace first
 }
 
 // Helpers are newuidmap and newgidmap, by absolute path; "" if missing.

@@ -4,18 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	ossignal "os/signal"
-	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/rootless-containers/rootlesskit/v3/pkg/sigproxy/signal"
 	"golang.org/x/sys/unix"
 
 	"bryo/rootless/launch"
 	"bryo/rootless/ns"
-	"bryo/rootless/program"
-	"bryo/rootless/tty"
 )
 
 // life is what run does besides the container itself.
@@ -53,14 +48,21 @@ func (l life) check() error {
 // supervise stays with a container that needs more than a supervisor can do:
 // a terminal, a status stream, a pid file.
 func (l life) supervise(c *launch.Container, terminal bool, s streams) (code int, err error) {
-	forward := signals(c, terminal)
+	var window *console
+	if terminal {
+		if window, err = openConsole(s); err != nil {
+			return 0, errors.Join(err, c.Kill())
+		}
+		defer func() { err = errors.Join(err, window.restore()) }()
+	}
+	forward := forwardSignals(c, window)
 	defer forward.stop()
 	if err := errors.Join(c.Deliver(), l.begun(c)); err != nil {
 		return 0, errors.Join(err, c.Kill())
 	}
 	defer func() { err = errors.Join(err, l.ended(code)) }()
 	if terminal {
-		if err := attach(c, s); err != nil {
+		if err := c.Attach(window.in, window.out); err != nil {
 			return 0, errors.Join(err, c.Kill())
 		}
 	}
@@ -116,63 +118,4 @@ func (l life) ended(code int) error {
 		return err
 	}
 	return l.tell(fmt.Sprintf("{\"exit-code\": %d}\n", code))
-}
-
-// attach connects bryo's terminal with the container's, in raw mode.
-func attach(c *launch.Container, s streams) (err error) {
-	if in := int(s.in.Fd()); tty.Is(in) {
-		restore, err := tty.Raw(in)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = restore() }()
-	}
-	return c.Attach(int(s.in.Fd()), int(s.out.Fd()))
-}
-
-// forwarder passes every signal that bryo gets on to the command.
-type forwarder struct {
-	signals chan os.Signal
-	done    chan struct{}
-}
-
-func signals(c *launch.Container, terminal bool) *forwarder {
-	const room = 128
-	f := &forwarder{signals: make(chan os.Signal, room), done: make(chan struct{})}
-	ignored := program.Ignored()
-	signal.CatchAll(f.signals)
-	for _, s := range ignored {
-		ossignal.Ignore(s) // as nohup(1) wants it
-	}
-	go func() {
-		defer close(f.done)
-		for s := range f.signals {
-			number, ok := s.(unix.Signal)
-			if ok {
-				pass(c, number, terminal)
-			}
-		}
-	}()
-	return f
-}
-
-// pass passes one signal on. A change of the window goes to the terminal; a
-// stop stops bryo, too, so that the shell sees it.
-func pass(c *launch.Container, s unix.Signal, terminal bool) {
-	if slices.Contains([]unix.Signal{unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE}, s) {
-		return // the runtime's and our own
-	}
-	if size, err := tty.SizeOf(0); s == unix.SIGWINCH && terminal && err == nil {
-		_ = c.Resize(size)
-		return
-	}
-	_ = c.Signal(s)
-	if s == unix.SIGTSTP || s == unix.SIGTTIN || s == unix.SIGTTOU {
-		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
-	}
-}
-
-func (f *forwarder) stop() {
-	signal.StopCatch(f.signals) // closes the channel
-	<-f.done
 }

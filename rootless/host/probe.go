@@ -107,6 +107,9 @@ func probeIDs(spec *rootless.Spec, facts *rootless.Facts) error {
 	if facts.UIDs, facts.GIDs, err = idmap.Ranges(facts.Self, facts.Name); err != nil {
 		return err
 	}
+	if len(facts.UIDs) == 0 {
+		facts.HasSubUIDs, facts.HasSubGIDs = idmap.Has(idmap.UID, facts.Self.UID, facts.Name), idmap.Has(idmap.GID, facts.Self.UID, facts.Name)
+	}
 	for kind, path := range map[idmap.Kind]*string{idmap.UID: &facts.Helpers.UID, idmap.GID: &facts.Helpers.GID} {
 		if *path, err = idmap.Helper(kind); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

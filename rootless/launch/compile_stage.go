@@ -22,6 +22,7 @@ func compileInside(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	tie(p, fds)
 	p.Step("hide", "from processes inside")
 	p.Prctl(unix.PR_SET_DUMPABLE, 0)
+	p.PrctlName("bryo-init")
 	p.Step("begin", "a session")
 	p.Syscall(unix.SYS_SETSID)
 	p.Tolerate(program.Errno(unix.EPERM)) // leads one already
@@ -47,7 +48,6 @@ func compileInside(p *program.Program, plan *rootless.Plan, fds descriptors) {
 func compileInit(p *program.Program, child program.Arg) {
 	confine.SetCaps(p, 1<<unix.CAP_KILL)
 	p.Step("be", "init")
-	p.PrctlName("bryo-init")
 	p.CloseRange(0, maxFD, 0)
 	p.Reap(child)
 }

@@ -21,6 +21,7 @@ func meaning(f *program.Failure) string {
 		{unix.EMFILE, "", "", "too many open files\nfix: raise your limit: ulimit -n 1024"},
 		{unix.ESTALE, "clone", "", "it was replaced by another file while bryo started\nfix: try again"},
 		{unix.ESRCH, "tie", "", "bryo was ended meanwhile"},
+		{unix.EINVAL, "clone", "", "other file systems are mounted below it, which cannot be left out\nfix: leave the option bind away, or mount what is needed by itself"},
 		{unix.EINVAL, "mount", "", "the source is a file and the target a directory\nfix: give the file's own path as target"},
 		{unix.ELOOP, "mount", "/proc", "it is a symbolic link in the root file system, where bryo follows none"},
 		{unix.ELOOP, "mount", "/sys", "it is a symbolic link in the root file system, where bryo follows none"},

@@ -51,9 +51,18 @@ func Hold() (*Held, error) {
 	return h, nil
 }
 
-// Release lets signals through again, to the handlers that were there.
+// Release lets signals through again: to handlers that were installed
+// meanwhile, and otherwise to those that were there.
 func (h *Held) Release() error {
+	keep, _ := handlers()
 	for _, s := range heldSignals() {
+		var now action
+		if err := sigaction(s, nil, &now); err != nil {
+			return err
+		}
+		if now.handler != keep {
+			continue
+		}
 		if err := sigaction(s, &h.actions[s], nil); err != nil {
 			return err
 		}

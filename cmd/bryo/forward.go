@@ -1,0 +1,101 @@
+package main
+
+import (
+	"os"
+	ossignal "os/signal"
+	"slices"
+
+	"github.com/rootless-containers/rootlesskit/v3/pkg/sigproxy/signal"
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless/launch"
+	"bryo/rootless/program"
+	"bryo/rootless/tty"
+)
+
+// console is bryo's own terminal, or whatever stands for it, while the
+// container has one: in raw mode, so that every key goes there.
+type console struct {
+	in, out int
+	restore func() error // puts the mode back
+}
+
+func openConsole(s streams) (*console, error) {
+	w := &console{in: int(s.in.Fd()), out: int(s.out.Fd())}
+	return w, w.begin()
+}
+
+func (w *console) begin() (err error) {
+	w.restore = func() error { return nil }
+	if tty.Is(w.in) {
+		w.restore, err = tty.Raw(w.in)
+	}
+	return err
+}
+
+// resize gives the container's terminal the console's size.
+func (w *console) resize(c *launch.Container) {
+	if size, err := tty.SizeOf(w.in); err == nil {
+		_ = c.Resize(size) // the container may have ended
+	}
+}
+
+// forwarder passes every signal that bryo gets on to the command.
+type forwarder struct {
+	container *launch.Container
+	window    *console // nil without a terminal
+	signals   chan os.Signal
+	done      chan struct{}
+}
+
+func forwardSignals(c *launch.Container, window *console) *forwarder {
+	const room = 128
+	f := &forwarder{container: c, window: window, signals: make(chan os.Signal, room), done: make(chan struct{})}
+	ignored := program.Ignored()
+	signal.CatchAll(f.signals)
+	for _, s := range ignored {
+		ossignal.Ignore(s) // as nohup(1) wants it
+	}
+	go func() {
+		defer close(f.done)
+		for s := range f.signals {
+			if number, ok := s.(unix.Signal); ok {
+				f.pass(number)
+			}
+		}
+	}()
+	return f
+}
+
+// pass passes one signal on. A change of the window goes to the terminal; a
+// stop stops bryo, too, so that the shell sees it.
+func (f *forwarder) pass(s unix.Signal) {
+	switch {
+	case slices.Contains([]unix.Signal{unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE}, s): // the runtime's and our own
+	case s == unix.SIGWINCH && f.window != nil:
+		f.window.resize(f.container)
+	case slices.Contains([]unix.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}, s):
+		_ = f.container.Signal(s) // the container may have ended
+		f.stopSelf()
+	default:
+		_ = f.container.Signal(s)
+	}
+}
+
+// stopSelf stops this process, with the terminal as the shell wants it, until
+// somebody continues it.
+func (f *forwarder) stopSelf() {
+	if f.window != nil {
+		_ = f.window.restore()
+	}
+	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+	if f.window != nil {
+		_ = f.window.begin()
+		f.window.resize(f.container)
+	}
+}
+
+func (f *forwarder) stop() {
+	signal.StopCatch(f.signals) // closes the channel
+	<-f.done
+}
