@@ -93,7 +93,11 @@ func (b *Builder) standardDir(name string) program.Arg {
 
 func (b *Builder) attachProc() {
 	b.p.Step("mount", "/proc")
-	b.p.MoveMount(b.proc, b.standardDir(procDir))
+	if b.plan.Proc == HostProc {
+		b.attachWith(b.proc, b.standardDir(procDir), kernelAttributes, 0)
+	} else {
+		b.p.MoveMount(b.proc, b.standardDir(procDir))
+	}
 	for _, s := range b.plan.Sysctls {
 		b.p.Step("set sysctl", s.Path)
 		fd := b.p.Openat2("sysctl", b.proc, "sys/"+s.Path, unix.O_WRONLY|unix.O_CLOEXEC, 0, kernelResolve)

@@ -48,7 +48,7 @@ func (b *Builder) makeShared() {
 	if b.plan.HostIPC {
 		b.p.Step("mount", "/dev/shm")
 		b.p.Mkdirat(b.dev, "shm", 0o755)
-		b.p.MoveMount(b.shm, b.p.Openat("shm", b.dev, "shm", openPath|unix.O_DIRECTORY, 0))
+		b.attachWith(b.shm, b.p.Openat("shm", b.dev, "shm", openPath|unix.O_DIRECTORY, 0), kernelAttributes, 0)
 		return
 	}
 	b.mountDev("shm", "tmpfs", []option{{"mode", "1777"}, {"size", strconv.FormatUint(b.plan.ShmSize, 10)}}, kernelAttributes)

@@ -13,8 +13,8 @@ func (b *Builder) stackLayer() {
 		b.spread()
 		return
 	}
-	b.root = b.overlay(b.root, b.attachPoint, rootAttributes)
-	b.p.MoveMount(b.root, b.attachPoint)
+	b.root = b.writable(b.root, b.attachPoint)
+	b.attachWith(b.root, b.attachPoint, rootAttributes, 0)
 }
 
 // spread makes the root a directory in memory with the entries of the root
@@ -30,11 +30,13 @@ func (b *Builder) spread() {
 			continue
 		}
 		mount, target := b.entries[i], b.entryTarget(e)
+		attributes, kept := uint64(rootAttributes|unix.MOUNT_ATTR_RDONLY), b.plan.Root.Kept
 		if e.Dir && !e.Mixed {
-			mount = b.overlay(mount, target, rootAttributes)
+			mount = b.writable(mount, target)
+			attributes, kept = rootAttributes, 0
 			b.layers = append(b.layers, mount)
 		}
-		b.p.MoveMount(mount, target)
+		b.attachWith(mount, target, attributes, kept)
 	}
 }
 
@@ -46,27 +48,20 @@ func (b *Builder) entryTarget(e Entry) program.Arg {
 	return b.p.Openat("target", b.root, e.Name, openPath|unix.O_NOFOLLOW, 0)
 }
 
-// overlay makes a mount that shows lower and keeps writes in memory; it is
-// attached nowhere yet. What it is made of lies in a tmpfs on the mount point
-// at, out of sight once the overlay covers it:
-//
-//	lower  what is there
-//	upper  what is written; without overlay a copy of lower
-//	work   overlay's own
-//
-// The names are relative to the working directory, so that no path of the
-// host is parsed as options.
-func (b *Builder) overlay(lower, at program.Arg, attributes uint64) program.Arg {
-	layer := b.tmpfs(0o755, 0, 0)
-	b.p.MoveMount(layer, at)
-	for _, dir := range []string{"lower", "upper", "work"} {
-		b.p.Mkdirat(layer, dir, 0o755)
-	}
-	b.p.MoveMount(lower, b.p.Openat("lower", layer, "lower", openPath|unix.O_DIRECTORY, 0))
-	b.p.Fchdir(layer)
+// writable makes a mount that shows a part of the root file system and keeps
+// writes in memory.
+func (b *Builder) writable(lower, at program.Arg) program.Arg {
 	if b.plan.Copy {
-		return b.copyLower(layer)
+		return b.copyLower(b.stack(lower, at), rootAttributes)
 	}
+	return b.overlay(lower, at, rootAttributes)
+}
+
+// overlay makes a mount that shows lower and keeps writes in memory; it is
+// attached nowhere yet. Its parts are named relative to the working directory,
+// so that no path of the host is parsed as options.
+func (b *Builder) overlay(lower, at program.Arg, attributes uint64) program.Arg {
+	b.stack(lower, at)
 	fs := b.p.Fsopen("overlay")
 	for _, o := range []option{{"lowerdir", "lower"}, {"upperdir", "upper"}, {"workdir", "work"}} {
 		b.p.FsconfigString(fs, o.key, o.value)
@@ -76,13 +71,30 @@ func (b *Builder) overlay(lower, at program.Arg, attributes uint64) program.Arg 
 	return b.p.Fsmount("overlay", fs, attributes)
 }
 
+// stack prepares, on the mount point at and as working directory, the tmpfs
+// that a mount with writes in memory is made of; that will cover it:
+//
+//	lower  what is there
+//	upper  what is written; without overlay a copy of lower
+//	work   overlay's own
+func (b *Builder) stack(lower, at program.Arg) program.Arg {
+	layer := b.tmpfs(0o755, 0, 0)
+	b.p.MoveMount(layer, at)
+	for _, dir := range []string{"lower", "upper", "work"} {
+		b.p.Mkdirat(layer, dir, 0o755)
+	}
+	b.p.MoveMount(lower, b.p.Openat("lower", layer, "lower", openPath|unix.O_DIRECTORY, 0))
+	b.p.Fchdir(layer)
+	return layer
+}
+
 // copyProgram copies a tree with owners, modes and links. It is the host's:
-// nothing of the root file system is executed for it.
+// the root file system has not been entered yet.
 const copyProgram = "/bin/cp"
 
 // copyLower stands in for an overlay where the kernel has none for
 // unprivileged users (before 5.11): lower is copied into memory.
-func (b *Builder) copyLower(layer program.Arg) program.Arg {
+func (b *Builder) copyLower(layer program.Arg, attributes uint64) program.Arg {
 	b.p.Step("copy", "the root file system into memory")
 	child := b.p.Fork(0, uint64(unix.SIGCHLD))
 	b.p.Compare(child, ^uint64(0), 0, program.Errno(unix.ECHILD))
@@ -92,5 +104,7 @@ func (b *Builder) copyLower(layer program.Arg) program.Arg {
 	status := b.p.Buffer("status", 8, "")
 	b.p.Syscall(unix.SYS_WAIT4, child, status.At(0), program.Num(0), program.Num(0))
 	b.p.Compare(status.Load(0), 0xffffffff, 0, program.Errno(unix.EIO))
-	return b.p.OpenTree("copy", layer, "upper", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	copied := b.p.OpenTree("copy", layer, "upper", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	b.restrict(copied, attributes)
+	return copied
 }

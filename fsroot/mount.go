@@ -89,12 +89,19 @@ func ParseTmpfs(value string) (Mount, error) {
 // ParseMount reads --mount's type=bind|tmpfs|overlay,src=...,dst=...,OPTION...
 func ParseMount(value string) (Mount, error) {
 	m := Mount{Attributes: defaultAttributes, Mode: stickyMode}
-	for field := range strings.SplitSeq(value, ",") {
+	fields := strings.Split(value, ",")
+	for _, field := range fields { // the options depend on it
+		if name, found := strings.CutPrefix(field, "type="); found {
+			if err := m.setType(name); err != nil {
+				return Mount{}, fmt.Errorf("mount %q: %w", value, err)
+			}
+		}
+	}
+	for _, field := range fields {
 		key, argument, hasArgument := strings.Cut(field, "=")
 		var err error
 		switch {
 		case key == "type":
-			err = m.setType(argument)
 		case slices.Contains([]string{"src", "source"}, key):
 			m.Source = argument
 		case slices.Contains([]string{"dst", "target", "destination"}, key):

@@ -110,7 +110,7 @@ func Scratch(host bool, asked []Attached) []Attached {
 	}
 	var mounts []Attached
 	for _, target := range targets {
-		taken := slices.ContainsFunc(asked, func(m Attached) bool { return m.Target == target })
+		taken := slices.ContainsFunc(asked, func(m Attached) bool { return Under(target, m.Target) })
 		if !taken {
 			mounts = append(mounts, Attached{Mount: Mount{Type: Tmpfs, Target: target, Attributes: defaultAttributes, Mode: stickyMode}})
 		}

@@ -27,6 +27,11 @@ func Submounts(dir string) ([]string, error) {
 	return below, nil
 }
 
+// Made says whether a container has its own file system at a path of the root.
+func Made(path string) bool {
+	return slices.ContainsFunc([]string{procDir, sysDir, devDir}, func(dir string) bool { return Under(path, "/"+dir) })
+}
+
 // Entry is one entry of a root directory.
 type Entry struct {
 	Name  string

@@ -66,12 +66,13 @@ func Look(passwd, group []byte, user string, more []string) (Account, error) {
 	return a, nil
 }
 
-// lookUser finds a user by name, or by number.
+// lookUser finds a user by name, or by number. What is a number is never a
+// name: an image could call its root 1000 (CVE-2016-3697).
 func lookUser(users []entry, user string) (a Account, name string, err error) {
 	uid, notNumber := idmap.ParseID(user)
 	for _, u := range users {
 		id, err := idmap.ParseID(u[2])
-		if err != nil || (u[0] != user && (notNumber != nil || id != uid)) {
+		if err != nil || (notNumber == nil && id != uid) || (notNumber != nil && u[0] != user) {
 			continue
 		}
 		gid, err := idmap.ParseID(u[3])
@@ -87,6 +88,9 @@ func lookUser(users []entry, user string) (a Account, name string, err error) {
 }
 
 func lookGroup(groups []entry, group string) (uint32, error) {
+	if gid, err := idmap.ParseID(group); err == nil {
+		return gid, nil
+	}
 	for _, g := range groups {
 		if g[0] != group {
 			continue
@@ -97,9 +101,5 @@ func lookGroup(groups []entry, group string) (uint32, error) {
 		}
 		return gid, nil
 	}
-	gid, err := idmap.ParseID(group)
-	if err != nil {
-		return idmap.NoID, fmt.Errorf("group %q is not in the root's /etc/group; give a number, or a group that is", group)
-	}
-	return gid, nil
+	return idmap.NoID, fmt.Errorf("group %q is not in the root's /etc/group; give a number, or a group that is", group)
 }

@@ -164,6 +164,9 @@ func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 func compileMounts(spec *Spec, facts *Facts, pl *Plan) error {
 	var mounts []fsroot.Attached
 	for _, m := range spec.Mounts {
+		if m.Type == fsroot.Overlay && !facts.Kernel.Overlay {
+			return fmt.Errorf("mount %s: this kernel has no overlay for users (Linux 5.11 has)\nfix: mount the directory read-only, or a copy of it", m.Target)
+		}
 		mounts = append(mounts, fsroot.Attached{Mount: m, From: facts.Sources[m.Source]})
 	}
 	if pl.Root.ReadOnly || pl.Root.Host {
@@ -207,11 +210,14 @@ func files(facts *Facts, pl *Plan) []fsroot.File {
 // the container's: most of the kernel's attack surface lies behind them.
 func sysctls(spec *Spec) []fsroot.Setting {
 	var list []fsroot.Setting
+	const nested = "user/max_user_namespaces"
+	asked := false
 	for _, s := range spec.Sysctls {
 		list = append(list, fsroot.Setting{Path: s.Path(), Value: s.Value})
+		asked = asked || s.Path() == nested
 	}
-	if !spec.Process.Nest && len(spec.Namespaces.Joined()) == 0 {
-		list = append(list, fsroot.Setting{Path: "user/max_user_namespaces", Value: "0"})
+	if !asked && !spec.Process.Nest && len(spec.Namespaces.Joined()) == 0 {
+		list = append(list, fsroot.Setting{Path: nested, Value: "0"})
 	}
 	return list
 }

@@ -347,6 +347,7 @@ func TestMounts(t *testing.T) {
 		{"otherwise as given", func(s *Spec, f *Facts) { with(s, f, "./b:/y", "./a:/x") }, mounts, "bind /home/ann/b /y, bind /home/ann/a /x"},
 		{"read-only: scratch space", func(s *Spec, f *Facts) { readOnly(s, f) }, mounts, "tmpfs /run, tmpfs /tmp, tmpfs /var/tmp"},
 		{"read-only: not where the user mounts", func(s *Spec, f *Facts) { readOnly(s, f, "./a:/tmp") }, mounts, "tmpfs /run, bind /home/ann/a /tmp, tmpfs /var/tmp"},
+		{"read-only: not below what the user mounts", func(s *Spec, f *Facts) { readOnly(s, f, "./a:/var") }, mounts, "tmpfs /run, tmpfs /tmp, bind /home/ann/a /var"},
 		{"the host's: /tmp", func(s *Spec, _ *Facts) { s.Root = RootSpec{Host: true} }, mounts, "tmpfs /tmp"},
 		{"the host's, ephemeral: /tmp", func(s *Spec, _ *Facts) { s.Root = RootSpec{Host: true, Ephemeral: true} }, mounts, "tmpfs /tmp"},
 	})
@@ -382,6 +383,7 @@ func TestSysctls(t *testing.T) {
 		{"unless nested ones are asked for", func(s *Spec, _ *Facts) { s.Process.Nest = true }, settings, ""},
 		{"asked for", set("net.ipv4.ip_forward"), settings, "net/ipv4/ip_forward=1 user/max_user_namespaces=0"},
 		{"joined: it is not ours to set", join(ns.Net), settings, ""},
+		{"user namespaces inside, as many as asked for", set("user.max_user_namespaces"), settings, "user/max_user_namespaces=1"},
 	})
 }
 

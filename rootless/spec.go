@@ -13,7 +13,6 @@ type Spec struct {
 	Root       RootSpec
 	Process    ProcessSpec
 	Namespaces ns.Set
-	NoNetwork  bool // an own network namespace with nothing but lo
 	IDs        idmap.Spec
 	Offsets    ns.Offsets
 	Sysctls    []ns.Sysctl

@@ -262,7 +262,10 @@ func TestNested(t *testing.T) {
 	if got := nest([]string{"--nest"}, nil); got.code != 125 || !strings.Contains(got.err, "--pid host") {
 		t.Errorf("with --nest: %+v", got)
 	}
-	if got := nest([]string{"--nest"}, []string{"--pid", "host"}); got.code != 21 || got.out != "deep\n" {
-		t.Errorf("with --nest, as the advice is: %+v", got)
+	if got := nest([]string{"--nest"}, []string{"--pid", "host"}); got.code != 125 || !strings.Contains(got.err, "--nest") {
+		t.Errorf("with --nest, as the first advice is: %+v", got)
+	}
+	if got := nest([]string{"--nest"}, []string{"--pid", "host", "--nest"}); got.code != 21 || got.out != "deep\n" {
+		t.Errorf("with --nest, as both are: %+v", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rootless-containers/rootlesskit/v3/pkg/sigproxy/signal"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"bryo/fsroot"
 	"bryo/idmap"
@@ -90,8 +91,10 @@ func setUserns(spec *rootless.Spec, text string) error {
 	if how, _, _ := strings.Cut(text, ":"); how == "join" || how == "ns" || how == "container" || how == "host" || how == "own" || how == "private" {
 		source, err := ns.Parse(text)
 		spec.Namespaces[ns.User] = source
+		spec.IDs = idmap.Spec{UIDs: spec.IDs.UIDs, GIDs: spec.IDs.GIDs}
 		return err
 	}
+	spec.Namespaces[ns.User] = ns.Source{}
 	ids, err := idmap.ParseSpec(text)
 	if err == nil {
 		ids.UIDs, ids.GIDs = spec.IDs.UIDs, spec.IDs.GIDs
@@ -102,7 +105,7 @@ func setUserns(spec *rootless.Spec, text string) error {
 
 func setNet(spec *rootless.Spec, text string) error {
 	if text == "none" {
-		spec.Namespaces[ns.Net], spec.NoNetwork = ns.Source{}, true
+		spec.Namespaces[ns.Net] = ns.Source{} // its own, with nothing but lo
 		return nil
 	}
 	source, err := ns.Parse(text)
@@ -304,9 +307,12 @@ func parseLabel(text string) (string, error) {
 // parseSignal takes a signal's name, with or without SIG, or its number.
 func parseSignal(text string) (string, error) {
 	name := strings.TrimPrefix(strings.ToUpper(text), "SIG")
-	for known, number := range signal.SignalMap {
-		if known == name || text == strconv.Itoa(int(number)) {
-			return known, nil
+	if _, known := signal.SignalMap[name]; known {
+		return name, nil
+	}
+	if number, err := strconv.ParseUint(text, 10, 7); err == nil {
+		if known := unix.SignalName(unix.Signal(number)); known != "" {
+			return strings.TrimPrefix(known, "SIG"), nil
 		}
 	}
 	return "", fmt.Errorf("%q is no signal; write a name of signal(7) or its number, as TERM", text)

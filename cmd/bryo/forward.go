@@ -77,6 +77,8 @@ func (f *forwarder) pass(s unix.Signal) {
 	case slices.Contains([]unix.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}, s):
 		_ = f.container.Signal(s) // the container may have ended
 		f.stopSelf()
+	case slices.Contains([]unix.Signal{unix.SIGINT, unix.SIGQUIT}, s) && tty.Foreground():
+		_ = f.container.SignalGroup(s)
 	default:
 		_ = f.container.Signal(s)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -51,12 +52,13 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	if spec.Process.Terminal {
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
 	}
-	if !facts.Kernel.MountSetattr {
-		if err := refuseBelow(spec, facts); err != nil {
-			return nil, err
-		}
+	if err := probeRoot(spec, facts); err != nil {
+		return nil, err
 	}
-	return facts, probeRoot(spec, facts)
+	if !facts.Kernel.MountSetattr {
+		return facts, refuseBelow(spec, facts)
+	}
+	return facts, nil
 }
 
 // ProbeIDs finds out only what concerns id maps.
@@ -240,6 +242,18 @@ func probeLayer(spec *rootless.Spec, root *fsroot.Root, r *rootless.RootFacts) e
 // refuseBelow refuses sources with mounts below them where the kernel cannot
 // set attributes on those (before 5.12).
 func refuseBelow(spec *rootless.Spec, facts *rootless.Facts) error {
+	const reason = "this kernel has no mount_setattr to restrict"
+	root := facts.Root.Source.Path
+	below, err := fsroot.Submounts(root)
+	if err != nil {
+		return err
+	}
+	for _, path := range below {
+		if !fsroot.Made(path) {
+			return fmt.Errorf("root file system %s: %s %s, which is mounted below it\nfix: use a directory without other mounts, or a kernel from 5.12 on",
+				root, reason, strings.TrimSuffix(root, "/")+path)
+		}
+	}
 	for i := range spec.Mounts {
 		m := &spec.Mounts[i]
 		if m.Type != fsroot.Bind || m.Shallow || !facts.Sources[m.Source].Dir {
@@ -250,8 +264,8 @@ func refuseBelow(spec *rootless.Spec, facts *rootless.Facts) error {
 			return err
 		}
 		if len(below) > 0 {
-			return fmt.Errorf("mount %s on %s: this kernel has no mount_setattr to restrict %s%s, which is mounted below it\nfix: mount what is needed of it by itself, or use a kernel from 5.12 on",
-				m.Source, m.Target, facts.Sources[m.Source].Path, below[0])
+			return fmt.Errorf("mount %s on %s: %s %s%s, which is mounted below it\nfix: mount what is needed of it by itself, or use a kernel from 5.12 on",
+				m.Source, m.Target, reason, facts.Sources[m.Source].Path, below[0])
 		}
 	}
 	return nil

@@ -94,18 +94,20 @@ func enterDir(p *program.Program, dir string) {
 // becomeUser leaves root behind, and every capability that is not granted.
 func becomeUser(p *program.Program, plan *rootless.Plan) {
 	c := &plan.Process
-	if c.UID == 0 || !plan.RootInside() {
-		if plan.RootInside() && (c.GID != 0 || len(c.Groups) > 0) {
+	if c.UID == 0 {
+		if c.GID != 0 || len(c.Groups) > 0 {
 			setIDs(p, c.UID, c.GID, c.Groups, c.SetGroups)
 		}
 		confine.SetCaps(p, c.Caps)
 		return
 	}
-	if c.Ambient != 0 {
-		p.Step("keep", "capabilities of another user")
-		p.Prctl(unix.PR_SET_KEEPCAPS, 1)
+	if plan.RootInside() { // otherwise it is that user already
+		if c.Ambient != 0 {
+			p.Step("keep", "capabilities of another user")
+			p.Prctl(unix.PR_SET_KEEPCAPS, 1)
+		}
+		setIDs(p, c.UID, c.GID, c.Groups, c.SetGroups)
 	}
-	setIDs(p, c.UID, c.GID, c.Groups, c.SetGroups)
 	confine.SetAmbient(p, c.Ambient)
 }
 

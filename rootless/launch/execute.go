@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -69,7 +70,7 @@ func explainScript(head []byte) string {
 	if len(fields) == 0 {
 		return "its first line names no interpreter"
 	}
-	if bytes.HasSuffix(line, []byte("\r")) {
+	if len(fields) == 1 && bytes.HasSuffix(line, []byte("\r")) {
 		return fmt.Sprintf("its interpreter %q is not in the container: the script has Windows line ends (mend it with sed -i 's/\\r$//')", fields[0]+"\r")
 	}
 	return fmt.Sprintf("its interpreter %s is not in the container", fields[0])
@@ -93,6 +94,8 @@ func explainFormat(head []byte) string {
 		return "it is neither a program of this architecture nor a script with a #! line"
 	case len(head) < elfHeader:
 		return "it is a damaged program"
+	case architecture(head) == thisMachine():
+		return "it is no executable file: an object file or a library"
 	}
 	return fmt.Sprintf("it is a program for %s, which this machine does not run", architecture(head))
 }
@@ -120,6 +123,14 @@ func architecture(head []byte) string {
 		}
 	}
 	return fmt.Sprintf("machine %d", machine)
+}
+
+// thisMachine is what architecture calls the machine that bryo was built for.
+func thisMachine() string {
+	if runtime.GOARCH == "amd64" {
+		return "x86-64"
+	}
+	return runtime.GOARCH
 }
 
 func order(head []byte) binary.ByteOrder {

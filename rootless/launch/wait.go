@@ -41,6 +41,9 @@ func (c *Container) Deliver() error { return c.held.Release() }
 // Signal passes a signal on to the command.
 func (c *Container) Signal(s unix.Signal) error { return unix.PidfdSendSignal(c.PIDFD, s, nil, 0) }
 
+// SignalGroup passes a signal from the terminal on to the command's group.
+func (c *Container) SignalGroup(s unix.Signal) error { return program.SignalGroup(c.PIDFD, s) }
+
 // Kill ends the container and waits for it.
 func (c *Container) Kill() error {
 	if err := c.Signal(unix.SIGKILL); err != nil {

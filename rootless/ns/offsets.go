@@ -48,11 +48,18 @@ func parseDuration(s string) (time.Duration, error) {
 			s = "0s"
 		}
 	}
-	rest, err := time.ParseDuration(sign + s)
-	if sign == "-" {
-		days = -days
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		return 0, fmt.Errorf("%q has a second sign", s)
 	}
-	return days + rest, err
+	rest, err := time.ParseDuration(s)
+	sum := days + rest
+	if err != nil || rest < 0 || sum < days {
+		return 0, fmt.Errorf("%q is no duration", s)
+	}
+	if sign == "-" {
+		sum = -sum
+	}
+	return sum, nil
 }
 
 // Text is what is written to /proc/PID/timens_offsets, or "" for no offset.

@@ -218,6 +218,7 @@ func callTable() []flag {
 		{unix.SYS_PRLIMIT64, "prlimit64"},
 		{unix.SYS_READ, "read"},
 		{unix.SYS_READLINKAT, "readlinkat"},
+		{unix.SYS_RT_SIGACTION, "rt_sigaction"},
 		{unix.SYS_RT_SIGPROCMASK, "rt_sigprocmask"},
 		{unix.SYS_SECCOMP, "seccomp"},
 		{unix.SYS_SENDMSG, "sendmsg"},
@@ -235,6 +236,7 @@ func callTable() []flag {
 		{unix.SYS_UMOUNT2, "umount2"},
 		{unix.SYS_UNLINKAT, "unlinkat"},
 		{unix.SYS_UNSHARE, "unshare"},
+		{unix.SYS_WAIT4, "wait4"},
 		{unix.SYS_WRITE, "write"},
 	}
 }

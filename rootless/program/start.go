@@ -276,3 +276,20 @@ func Ignored() []unix.Signal {
 	}
 	return list
 }
+
+// SignalGroup sends a signal to the init behind pidfd for the process group of
+// its command, as a terminal sends it to the group in its foreground.
+func SignalGroup(pidfd int, s unix.Signal) error {
+	const queued = -1 // SI_QUEUE
+	info := struct {
+		number, errno, code, _ int32
+		pid, uid               int32
+		value                  uint64
+		_                      [96]byte
+	}{number: int32(s), code: queued, value: 1}
+	_, _, errno := unix.Syscall6(unix.SYS_PIDFD_SEND_SIGNAL, uintptr(pidfd), uintptr(s), uintptr(unsafe.Pointer(&info)), 0, 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("pidfd_send_signal", errno)
+	}
+	return nil
+}

@@ -18,6 +18,7 @@ type Link struct {
 	Ended   int // a descriptor that becomes readable when the container has ended
 
 	input  []byte // read and not yet taken by the container
+	last   byte   // of all input so far
 	closed bool   // there is no more input
 }
 
@@ -98,8 +99,12 @@ func (l *Link) read() {
 	case err != nil || n == 0:
 		l.closed = true
 		l.input = []byte{endOfInput}
+		if l.last != 0 && l.last != '\n' {
+			l.input = append(l.input, endOfInput) // the first one only ends the line
+		}
 	default:
 		l.input = append(l.input, buffer[:n]...)
+		l.last = buffer[n-1]
 	}
 }
 

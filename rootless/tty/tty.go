@@ -15,6 +15,19 @@ func Is(fd int) bool {
 	return err == nil
 }
 
+// Foreground says whether this process is in the foreground of a terminal,
+// whose keys then send it signals. Which signals came from there the runtime
+// does not tell.
+func Foreground() bool {
+	fd, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(fd) }()
+	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
 // SizeOf is the window size of a terminal; that of a new one is zero.
 func SizeOf(fd int) (Size, error) {
 	w, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
