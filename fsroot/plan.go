@@ -86,7 +86,7 @@ type Setting struct{ Path, Value string }
 func Order(mounts []Attached) ([]Attached, error) {
 	sorted := slices.Clone(mounts)
 	slices.SortStableFunc(sorted, func(a, b Attached) int {
-		return strings.Count(a.Target, "/") - strings.Count(b.Target, "/")
+		return depth(a.Target) - depth(b.Target)
 	})
 	seen := make(map[string]bool, len(sorted))
 	for _, m := range sorted {
@@ -97,6 +97,9 @@ func Order(mounts []Attached) ([]Attached, error) {
 	}
 	return sorted, nil
 }
+
+// depth is how many names a clean path has.
+func depth(target string) int { return strings.Count(strings.TrimSuffix(target, "/"), "/") }
 
 // scratchTargets are writable in a container whose root is read-only.
 func scratchTargets() []string { return []string{"/run", "/tmp", "/var/tmp"} }
