@@ -122,7 +122,7 @@ func TestParents(t *testing.T) {
 func TestStandardTables(t *testing.T) {
 	seen := map[string]bool{}
 	check := func(fs, name string) {
-		if seen[fs+name] || path.IsAbs(name) || path.Clean(name) != name || strings.HasPrefix(name, "..") {
+		if seen[fs+name] || path.Join(fs, name) != fs+name {
 			t.Errorf("%s%s", fs, name)
 		}
 		seen[fs+name] = true
@@ -142,12 +142,15 @@ func TestStandardTables(t *testing.T) {
 	for _, l := range links() {
 		check("/dev/", l.name)
 	}
-	if nodes()[0].name != "null" {
-		t.Error("masks take the first node, which is to be null")
-	}
 	for _, secret := range []string{"/proc/kcore", "/proc/keys", "/proc/kallsyms", "/proc/sys", "/proc/sysrq-trigger", "/proc/timer_list", "/sys/firmware", "/sys/kernel/debug", "/sys/kernel/security"} {
 		if !seen[secret] {
 			t.Errorf("%s is open", secret)
 		}
+	}
+}
+
+func TestMasksTakeTheFirstNode(t *testing.T) {
+	if got := nodes()[0].name; got != "null" {
+		t.Errorf("it is %s", got)
 	}
 }

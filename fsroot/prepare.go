@@ -79,6 +79,13 @@ func (b *Builder) prepareRoot() {
 		attributes |= unix.MOUNT_ATTR_RDONLY
 	}
 	b.rootAttributes = attributes
+	if pl.ReadOnly && attributes&unix.MOUNT_ATTR_RDONLY == 0 && !pl.Legacy {
+		// All below becomes read-only now, the root itself when it is complete.
+		b.restrict(b.root, attributes|unix.MOUNT_ATTR_RDONLY)
+		p.MountSetattr(b.root, 0, unix.MOUNT_ATTR_RDONLY, 0, 0)
+		p.Tolerate(program.Errno(unix.EPERM)) // it is read-only on the host
+		return
+	}
 	b.restrict(b.root, attributes)
 }
 

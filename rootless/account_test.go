@@ -108,25 +108,30 @@ func FuzzLook(f *testing.F) {
 			}
 			return
 		}
-		name, groupName, hasGroup := strings.Cut(user, ":")
-		if a.UID == idmap.NoID || a.GID == idmap.NoID || slices.Contains(a.Groups, idmap.NoID) {
-			t.Errorf("%+v", a)
-		}
-		if !says(passwd, 2, name, a.UID) {
-			t.Errorf("%q is user %d", name, a.UID)
-		}
-		if hasGroup && !says(group, 2, groupName, a.GID) {
-			t.Errorf("%q is group %d", groupName, a.GID)
-		}
-		if !slices.IsSorted(a.Groups) || len(slices.Compact(slices.Clone(a.Groups))) != len(a.Groups) {
-			t.Errorf("groups %v", a.Groups)
-		}
+		checkAccount(t, &a, passwd, group, user)
 		for _, gid := range a.Groups {
 			if number(more) != gid && !bytes.Contains(group, strconv.AppendUint(nil, uint64(gid), 10)) {
 				t.Errorf("group %d is nowhere", gid)
 			}
 		}
 	})
+}
+
+func checkAccount(t *testing.T, a *Account, passwd, group []byte, user string) {
+	t.Helper()
+	name, groupName, hasGroup := strings.Cut(user, ":")
+	if a.UID == idmap.NoID || a.GID == idmap.NoID || slices.Contains(a.Groups, idmap.NoID) {
+		t.Errorf("%+v", a)
+	}
+	if !says(passwd, 2, name, a.UID) {
+		t.Errorf("%q is user %d", name, a.UID)
+	}
+	if hasGroup && !says(group, 2, groupName, a.GID) {
+		t.Errorf("%q is group %d", groupName, a.GID)
+	}
+	if !slices.IsSorted(a.Groups) || len(slices.Compact(slices.Clone(a.Groups))) != len(a.Groups) {
+		t.Errorf("groups %v", a.Groups)
+	}
 }
 
 // says holds for a number that stands for itself, and for a name with a line

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -335,8 +336,8 @@ func TestRoot(t *testing.T) {
 	})
 }
 
-func shm(pl *Plan) string    { return fmt.Sprint(pl.Root.ShmSize) }
-func spread(pl *Plan) string { return fmt.Sprint(len(pl.Root.Entries)) }
+func shm(pl *Plan) string    { return strconv.FormatUint(pl.Root.ShmSize, 10) }
+func spread(pl *Plan) string { return strconv.Itoa(len(pl.Root.Entries)) }
 
 func TestMounts(t *testing.T) {
 	readOnly := func(s *Spec, f *Facts, volumes ...string) { s.Root.ReadOnly = true; with(s, f, volumes...) }
@@ -497,7 +498,7 @@ func TestCapabilities(t *testing.T) {
 		{"another user's are what was added", asAnn(raw, 0), ambient, "CAP_NET_RAW"},
 		{"another user's, and none else", asAnn(raw, confine.AllCaps), ambient, "CAP_NET_RAW"},
 		{"another user's, dropped", asAnn(raw|chown, chown), ambient, "CAP_NET_RAW"},
-		{"another user's, all", asAnn(confine.AllCaps, 0), func(pl *Plan) string { return fmt.Sprint(pl.Process.Ambient == confine.AllCaps) }, "true"},
+		{"another user's, all", asAnn(confine.AllCaps, 0), func(pl *Plan) string { return strconv.FormatBool(pl.Process.Ambient == confine.AllCaps) }, "true"},
 	})
 }
 
@@ -738,7 +739,20 @@ func FuzzCompile(f *testing.F) {
 			return
 		}
 		checkPlan(t, plan, spec.Process.Caps)
+		checkVariables(t, plan.Process.Env)
 	})
+}
+
+func checkVariables(t *testing.T, env []string) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, e := range env {
+		key, _, found := strings.Cut(e, "=")
+		if seen[key] && found {
+			t.Errorf("%s is set twice in %q", key, env)
+		}
+		seen[key] = true
+	}
 }
 
 func checkPlan(t *testing.T, plan *Plan, asked confine.CapChange) {
@@ -755,14 +769,6 @@ func checkPlan(t *testing.T, plan *Plan, asked confine.CapChange) {
 	}
 	if p.Ambient&^(p.Caps&asked.Add) != 0 || (p.UID == 0 && p.Ambient != 0) {
 		t.Errorf("ambient %v of user %d", p.Ambient.Names(), p.UID)
-	}
-	seen := map[string]bool{}
-	for _, e := range p.Env {
-		key, _, _ := strings.Cut(e, "=")
-		if seen[key] && strings.Contains(e, "=") {
-			t.Errorf("%s is set twice in %q", key, p.Env)
-		}
-		seen[key] = true
 	}
 	if !strings.HasPrefix(p.Dir, "/") || len(p.Paths) == 0 || slices.Contains(p.Paths, "") {
 		t.Errorf("directory %q, paths %q", p.Dir, p.Paths)

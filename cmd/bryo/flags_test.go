@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -231,7 +232,7 @@ func TestEnvFileRefuses(t *testing.T) {
 // One number is one signal, however often it is asked.
 func TestSignalsByNumber(t *testing.T) {
 	for number := 1; number < 65; number++ {
-		text := fmt.Sprint(number)
+		text := strconv.Itoa(number)
 		first, err := parseSignal(text)
 		if err != nil {
 			continue

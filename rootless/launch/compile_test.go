@@ -302,7 +302,6 @@ func TestStageInAFile(t *testing.T) {
 // A process that enters namespaces of another container shares no memory with
 // bryo, and can be traced by nobody there.
 func TestJoining(t *testing.T) {
-	const all = unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET | unix.CLONE_NEWNS
 	for _, row := range []struct {
 		name   string
 		change func(*rootless.Spec, *rootless.Facts)
