@@ -152,24 +152,21 @@ func (b *Builder) maskProc() {
 		b.attachWith(mount, b.p.Openat2("readonly", b.proc, path, openPath, 0, kernelResolve), kernelAttributes|unix.MOUNT_ATTR_RDONLY, 0)
 		b.p.Land(missing)
 	}
-	const small = 4096
-	b.p.Step("make", "the cover of masked directories")
-	empty := b.tmpfs(0o555, small, kernelAttributes|unix.MOUNT_ATTR_RDONLY)
 	for _, m := range procMasks() {
-		b.mask("/proc/", b.proc, m, empty)
+		b.mask("/proc/", b.proc, m)
 	}
 	for _, m := range sysMasks() {
-		b.mask("/sys/", b.sys, m, empty)
+		b.mask("/sys/", b.sys, m)
 	}
 }
 
-func (b *Builder) mask(prefix string, fs program.Arg, m mask, empty program.Arg) {
+func (b *Builder) mask(prefix string, fs program.Arg, m mask) {
 	b.p.Step("mask", prefix+m.path)
 	target := b.p.Openat2("mask", fs, m.path, openPath, 0, kernelResolve)
 	missing := b.p.SkipOn(program.Errno(unix.ENOENT), program.Errno(unix.EACCES))
 	cover := b.null
 	if m.dir {
-		cover = empty
+		cover = b.empty
 	}
 	b.p.MoveMount(b.clone(cover), target)
 	b.p.Land(missing)

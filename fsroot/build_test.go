@@ -276,16 +276,24 @@ func TestMountsHaveTheirAttributes(t *testing.T) {
 			switch {
 			case c.name == "mount_setattr":
 				restricted[c.args[0]] = true
-				if plan.Legacy {
-					t.Errorf("%s: %s on a kernel without it", c.step, c.line)
-				}
 			case c.name == "fsmount":
 				restricted[c.result] = strings.Contains(c.line, "MOUNT_ATTR_NOSUID")
 			case c.name == "open_tree" && c.args[0] != "AT_FDCWD" && c.args[1] == `""`: // of what is attached
 				restricted[c.result] = true
-			case c.name == "move_mount" && !restricted[c.args[0]] && !hidden(list, i) && !(plan.Legacy && remounted(list[i:])):
+			case c.name == "move_mount" && !restricted[c.args[0]] && !hidden(list, i) && !remounted(list[i:]):
 				t.Errorf("%s: %s", c.step, c.line)
 			}
+		}
+	})
+}
+
+func TestLegacyKernelsHaveNoMountSetattr(t *testing.T) {
+	everyVariant(t, func(t *testing.T, plan *Plan, list []call) {
+		if got := at(list, "mount_setattr") >= 0; got == plan.Legacy {
+			t.Errorf("mount_setattr: %t", got)
+		}
+		if got := at(list, "dup3") >= 0; got != plan.Legacy {
+			t.Errorf("mount(2) by a descriptor's name: %t", got)
 		}
 	})
 }

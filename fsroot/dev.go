@@ -19,6 +19,12 @@ const (
 // makeDev makes /dev: an own tmpfs with the host's harmless devices, the
 // user's, pseudo-terminals, shared memory and message queues.
 func (b *Builder) makeDev() {
+	// Below /dev lies the cover of masked directories: clones are made of what
+	// is attached only (before Linux 6.15), and there nobody sees it.
+	const small = 4096
+	b.p.Step("make", "the cover of masked directories")
+	b.empty = b.tmpfs(0o555, small, kernelAttributes|unix.MOUNT_ATTR_RDONLY)
+	b.p.MoveMount(b.empty, b.standardDir(devDir))
 	b.p.Step("mount", "/dev")
 	b.dev = b.tmpfs(0o755, devSize, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
 	b.p.MoveMount(b.dev, b.standardDir(devDir))

@@ -101,8 +101,15 @@ func TestUnder(t *testing.T) {
 		target, dir string
 		want        bool
 	}{
-		{"/a", "/a", true}, {"/a/b", "/a", true}, {"/a/b", "/a/", true}, {"/a", "/", true}, {"/", "/", true},
-		{"/ab", "/a", false}, {"/a", "/a/b", false}, {"/a", "/b", false}, {"/", "/a", false},
+		{"/a", "/a", true},
+		{"/a/b", "/a", true},
+		{"/a/b", "/a/", true},
+		{"/a", "/", true},
+		{"/", "/", true},
+		{"/ab", "/a", false},
+		{"/a", "/a/b", false},
+		{"/a", "/b", false},
+		{"/", "/a", false},
 	} {
 		if got := Under(row.target, row.dir); got != row.want {
 			t.Errorf("%s under %s: %t", row.target, row.dir, got)

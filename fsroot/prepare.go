@@ -25,6 +25,7 @@ type Builder struct {
 	layers         []program.Arg // overlays of them
 	dev            program.Arg
 	null           program.Arg // /dev/null, attached
+	empty          program.Arg // an empty read-only directory, attached
 	pts            program.Arg
 	shm            program.Arg // HostIPC: the host's /dev/shm
 	console        program.Arg // Console: the file that is covered by it

@@ -24,6 +24,9 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 	if err := spec.Check(); err != nil {
 		return nil, err
 	}
+	if spec.Offsets != (ns.Offsets{}) && spec.Process.AsPID1 && !facts.Kernel.TimeOnExec {
+		return nil, errors.New("--time-offset and --as-pid-1 go together from Linux 6.2 on\nfix: leave one out")
+	}
 	if len(facts.Joined) > 0 && set[ns.User].Mode == ns.Own {
 		set[ns.User] = ns.Source{Mode: ns.Join, Path: "the owner of the joined ones"}
 	}

@@ -136,8 +136,16 @@ func root(pl *Plan) string {
 		name string
 		on   bool
 	}{
-		{"host", r.Host}, {"read-only", r.ReadOnly}, {"layer", r.Layer}, {"copy", r.Copy}, {"host-proc", r.Proc == fsroot.HostProc},
-		{"empty-sys", r.Sys == fsroot.EmptySys}, {"host-ipc", r.HostIPC}, {"console", r.Console}, {"tty", r.TTYGroup}, {"legacy", r.Legacy},
+		{"host", r.Host},
+		{"read-only", r.ReadOnly},
+		{"layer", r.Layer},
+		{"copy", r.Copy},
+		{"host-proc", r.Proc == fsroot.HostProc},
+		{"empty-sys", r.Sys == fsroot.EmptySys},
+		{"host-ipc", r.HostIPC},
+		{"console", r.Console},
+		{"tty", r.TTYGroup},
+		{"legacy", r.Legacy},
 	} {
 		if f.on {
 			list = append(list, f.name)

@@ -34,6 +34,7 @@ type Helpers struct{ UID, GID string }
 
 // Kernel is what the running kernel can do.
 type Kernel struct {
+	TimeOnExec   bool // execve enters a new time namespace, 6.2
 	MountSetattr bool // mount_setattr, 5.12
 	Overlay      bool // overlay in a user namespace, 5.11
 }

@@ -320,7 +320,9 @@ func TestOrphansAreSeen(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if !holds(func() bool { return strings.Contains(out.String(), "ready.") || cmd.Process.Signal(unix.Signal(0)) != nil }) {
+	if !holds(func() bool {
+		return strings.Contains(out.String(), "ready.") || cmd.Process.Signal(unix.Signal(0)) != nil
+	}) {
 		t.Skip("bwrap does not work here")
 	}
 	_ = cmd.Process.Kill()

@@ -175,7 +175,8 @@ func TestInterruptReachesTheGroup(t *testing.T) {
 	}
 }
 
-// TestHangup closes the terminal's session.
+// TestHangup takes the terminal away. What bryo notices first, SIGHUP or that
+// nothing can be written, makes no difference to anybody.
 func TestHangup(t *testing.T) {
 	if !ordinary(t) {
 		return
@@ -189,7 +190,7 @@ func TestHangup(t *testing.T) {
 		settle(cmd, way{stays: true})
 		_ = c.slave.Close()
 		_ = c.master.Close()
-		if code := s.wait(cmd); code != 128+int(unix.SIGHUP) {
+		if code := s.wait(cmd); code != 128+int(unix.SIGHUP) && code != 125 {
 			t.Errorf("%s: ended with %d", flag, code)
 		}
 		s.nothingLeft()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -187,7 +188,7 @@ func TestWholeOutput(t *testing.T) {
 		{"pipe", `bryo run "$1" sh -c "head -c $2 /dev/zero | tr '\0' x"`},
 	} {
 		for range 5 {
-			got := s.sh(c.script, s.root, fmt.Sprint(size))
+			got := s.sh(c.script, s.root, strconv.Itoa(size))
 			if n := strings.Count(got.out, "x"); n != size || len(got.out) != size {
 				t.Errorf("%s: %d bytes came, %d of them right, of %d: %s", c.name, len(got.out), n, size, got.err)
 			}

@@ -30,7 +30,7 @@ const (
 func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	facts := &rootless.Facts{
 		Self:   idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())},
-		Kernel: kernel(),
+		Kernel: kernel(spec),
 		Limits: limits(spec.Process.Limits),
 	}
 	var err error
@@ -77,10 +77,27 @@ func newID() (string, error) {
 
 // kernel asks for a call by making it with arguments that it refuses: a
 // kernel, or a filter, that does not have it says ENOSYS.
-func kernel() rootless.Kernel {
+func kernel(spec *rootless.Spec) rootless.Kernel {
 	const invalid = -1
 	setattr := !errors.Is(unix.MountSetattr(invalid, "", 0, &unix.MountAttr{}), unix.ENOSYS)
-	return rootless.Kernel{MountSetattr: setattr, Overlay: setattr} // overlay came a release earlier
+	return rootless.Kernel{
+		MountSetattr: setattr,
+		Overlay:      setattr, // came a release earlier
+		TimeOnExec:   spec.Offsets != (ns.Offsets{}) && since(6, 2),
+	}
+}
+
+// since says whether the kernel is of this release or a later one.
+func since(major, minor int) bool {
+	var name unix.Utsname
+	if unix.Uname(&name) != nil {
+		return false
+	}
+	var m, n int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &m, &n); err != nil {
+		return false
+	}
+	return m > major || (m == major && n >= minor)
 }
 
 // limits are the user's hard limits, as far as a container has limits.

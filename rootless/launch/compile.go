@@ -31,6 +31,10 @@ func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
 	p := program.New()
 	tie(p, fds)
 	if plan.Offsets != "" {
+		// clone3 would enter the namespace at once before Linux 6.2; then it
+		// takes no offsets any more.
+		p.Step("make", "a time namespace")
+		p.Syscall(unix.SYS_UNSHARE, program.Num(unix.CLONE_NEWTIME))
 		writeFile(p, "set clock offsets", "/proc/self/timens_offsets", plan.Offsets)
 	}
 	if !plan.IDs.Helpers {
@@ -72,8 +76,8 @@ func build(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	if plan.Network.Loopback {
 		netslirp.LoopbackUp(p)
 	}
-	p.Step("cut off", "mount events to the host")
-	p.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "")
+	// What is mounted here never reaches the host: a mount namespace of another
+	// user namespace has slaves of the host's mounts (mount_namespaces(7)).
 	root := fsroot.NewBuilder(&plan.Root, p)
 	root.Prepare()
 	awaitMaps(p, fds)

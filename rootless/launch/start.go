@@ -70,7 +70,11 @@ func Start(plan *rootless.Plan) (*Container, error) {
 	if len(plan.Joined) > 0 {
 		return start(plan, 0, compileEnter, compileJoined)
 	}
-	return start(plan, plan.Namespaces.CloneFlags(), compileSetup, compileStage)
+	flags := plan.Namespaces.CloneFlags()
+	if plan.Offsets != "" {
+		flags &^= unix.CLONE_NEWTIME // see compileSetup
+	}
+	return start(plan, flags, compileSetup, compileStage)
 }
 
 // half makes one half of a launch: the one before, or in, the sealed stage.

@@ -127,9 +127,20 @@ func TestCheckSet(t *testing.T) {
 		mode Mode
 		want string
 	}{
-		{User, Own, ""}, {User, Join, ""}, {User, Host, "--userns host"},
-		{Mount, Own, ""}, {Mount, Host, "--mount-ns host"}, {Mount, Join, "--mount-ns join"},
-		{PID, Host, ""}, {PID, Join, ""}, {Net, Host, ""}, {Net, Join, ""}, {Time, Join, ""}, {Cgroup, Host, ""}, {IPC, Join, ""}, {UTS, Host, ""},
+		{User, Own, ""},
+		{User, Join, ""},
+		{User, Host, "--userns host"},
+		{Mount, Own, ""},
+		{Mount, Host, "--mount-ns host"},
+		{Mount, Join, "--mount-ns join"},
+		{PID, Host, ""},
+		{PID, Join, ""},
+		{Net, Host, ""},
+		{Net, Join, ""},
+		{Time, Join, ""},
+		{Cgroup, Host, ""},
+		{IPC, Join, ""},
+		{UTS, Host, ""},
 	} {
 		var s Set
 		s[row.kind].Mode = row.mode

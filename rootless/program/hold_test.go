@@ -30,6 +30,31 @@ func pending(t *testing.T) uint64 {
 	return mask
 }
 
+// settle waits for these signals to be pending: a thread may still take one
+// and give it back.
+func settle(t *testing.T, want uint64) (got uint64) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if got = pending(t); got == want {
+			break
+		}
+	}
+	return got
+}
+
+// seen is how many different signals come.
+func seen(caught <-chan os.Signal, most int) int {
+	different := map[os.Signal]bool{}
+	for range most {
+		select {
+		case s := <-caught:
+			different[s] = true
+		case <-time.After(5 * time.Second):
+		}
+	}
+	return len(different)
+}
+
 // The threads that took a held signal keep all signals blocked: the test has a
 // process of its own.
 func TestHeldSignalsWaitForRelease(t *testing.T) {
@@ -64,26 +89,14 @@ func TestHeldSignalsWaitForRelease(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A thread may still take one and give it back.
-	got := pending(t)
-	for deadline := time.Now().Add(5 * time.Second); got != want && time.Now().Before(deadline); got = pending(t) {
-		time.Sleep(time.Millisecond)
-	}
+	got := settle(t, want)
 	if got != want || len(caught) > 0 {
 		t.Errorf("%#x pending and %d caught, want %#x and none", got, len(caught), want)
 	}
 	if err := held.Release(); err != nil {
 		t.Fatal(err)
 	}
-	seen := map[os.Signal]bool{}
-	for range signals {
-		select {
-		case s := <-caught:
-			seen[s] = true
-		case <-time.After(5 * time.Second):
-		}
-	}
-	if len(seen) != len(signals) {
-		t.Errorf("after Release came %v, want each of %v", seen, signals)
+	if n := seen(caught, len(signals)); n != len(signals) {
+		t.Errorf("after Release came %d signals, want each of %v", n, signals)
 	}
 }

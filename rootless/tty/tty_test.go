@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -149,6 +152,32 @@ func TestSizes(t *testing.T) {
 	}
 	if err := Resize(int(r.Fd()), Size{}); !errors.Is(err, unix.ENOTTY) {
 		t.Errorf("of a pipe: %v", err)
+	}
+}
+
+// foregroundVariable says that the process is the test again.
+const foregroundVariable = "BRYO_TTY_TEST"
+
+func TestForeground(t *testing.T) {
+	if os.Getenv(foregroundVariable) != "" {
+		_, _ = fmt.Fprintln(os.Stdout, "foreground:", Foreground())
+		return
+	}
+	_, slave := pty(t)
+	for _, row := range []struct {
+		name       string
+		attributes syscall.SysProcAttr
+		want       string
+	}{
+		{"of a session on it", syscall.SysProcAttr{Setsid: true, Setctty: true}, "foreground: true"},
+		{"of a session without", syscall.SysProcAttr{Setsid: true}, "foreground: false"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestForeground$", "-test.v")
+		cmd.Env = append(os.Environ(), foregroundVariable+"=1")
+		cmd.Stdin, cmd.SysProcAttr = slave, &row.attributes
+		if out, err := cmd.Output(); err != nil || !strings.Contains(string(out), row.want) {
+			t.Errorf("%s: %v, %s, want %s", row.name, err, out, row.want)
+		}
 	}
 }
 
