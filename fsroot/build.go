@@ -25,7 +25,7 @@ func (b *Builder) Build() {
 	for i := range b.plan.Mounts {
 		b.attach(i)
 	}
-	b.makeFiles()
+	b.mountFiles()
 	if b.plan.ReadOnly {
 		b.p.Step("make read-only", "/")
 		for _, layer := range append(b.layers, b.root) {
@@ -164,17 +164,15 @@ func (b *Builder) mask(prefix string, fs program.Arg, m mask) {
 	b.p.Step("mask", prefix+m.path)
 	target := b.p.Openat2("mask", fs, m.path, openPath, 0, kernelResolve)
 	missing := b.p.SkipOn(program.Errno(unix.ENOENT), program.Errno(unix.EACCES))
-	cover := b.null
+	const clone = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
+	cover := program.Arg{}
 	if m.dir {
-		cover = b.empty
+		cover = b.p.OpenTree("cover", b.store, emptyDir, clone)
+	} else {
+		cover = b.p.OpenTree("cover", b.null, "", clone|unix.AT_EMPTY_PATH)
 	}
-	b.p.MoveMount(b.clone(cover), target)
+	b.p.MoveMount(cover, target)
 	b.p.Land(missing)
-}
-
-// clone is another mount of what an attached mount shows.
-func (b *Builder) clone(mount program.Arg) program.Arg {
-	return b.p.OpenTree("clone", mount, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 }
 
 // attach mounts what the user asked for.
@@ -199,11 +197,10 @@ func (b *Builder) attach(i int) {
 	b.p.Close(target)
 }
 
-// makeFiles mounts the files that bryo writes. They lie in /dev's file system
-// and keep no name there.
-func (b *Builder) makeFiles() {
-	for _, f := range b.plan.Files {
-		b.p.Step("make", f.Target)
+// mountFiles mounts the files that bryo writes.
+func (b *Builder) mountFiles() {
+	for i, f := range b.plan.Files {
+		b.p.Step("mount", f.Target)
 		above, name := b.root, f.Target[1:]
 		var missing []program.Label
 		for _, d := range parents(f.Target) {
@@ -225,23 +222,9 @@ func (b *Builder) makeFiles() {
 		if f.Lax {
 			missing = append(missing, b.p.SkipOn(program.Errno(unix.ENOENT)))
 		}
-		file := b.file(f.Content)
-		b.p.MoveMount(b.clone(file), target)
-		b.p.Close(file) // open for writing, it would keep /dev from becoming read-only
-		b.p.Unlinkat(b.dev, fileName)
+		b.p.MoveMount(b.files[i], target)
 		for _, l := range missing {
 			b.p.Land(l)
 		}
 	}
-}
-
-// fileName is what a file in /dev is called until it is mounted.
-const fileName = ".file"
-
-func (b *Builder) file(content string) program.Arg {
-	file := b.p.Openat("file", b.dev, fileName, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
-	if content != "" {
-		b.p.Write(file, content)
-	}
-	return file
 }

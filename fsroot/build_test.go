@@ -270,7 +270,7 @@ func TestMountsGoOnDescriptors(t *testing.T) {
 // What comes from the host has its attributes before it is attached, or, where
 // there is no mount_setattr, right after.
 func TestMountsHaveTheirAttributes(t *testing.T) {
-	everyVariant(t, func(t *testing.T, plan *Plan, list []call) {
+	everyVariant(t, func(t *testing.T, _ *Plan, list []call) {
 		restricted := map[string]bool{}
 		for i, c := range list {
 			switch {
@@ -278,9 +278,11 @@ func TestMountsHaveTheirAttributes(t *testing.T) {
 				restricted[c.args[0]] = true
 			case c.name == "fsmount":
 				restricted[c.result] = strings.Contains(c.line, "MOUNT_ATTR_NOSUID")
-			case c.name == "open_tree" && c.args[0] != "AT_FDCWD" && c.args[1] == `""`: // of what is attached
-				restricted[c.result] = true
-			case c.name == "move_mount" && !restricted[c.args[0]] && !hidden(list, i) && !remounted(list[i:]):
+			case c.name == "open_tree": // a clone has those of what it is cloned from
+				restricted[c.result] = restricted[c.args[0]]
+			case c.name == "move_mount" && remounted(list[i:]):
+				restricted[c.args[0]] = true
+			case c.name == "move_mount" && !restricted[c.args[0]] && !hidden(list, i):
 				t.Errorf("%s: %s", c.step, c.line)
 			}
 		}

@@ -10,21 +10,16 @@ import (
 	"bryo/rootless/program"
 )
 
-// Sizes of the small file systems, in bytes. /dev holds the files that bryo
-// writes, too.
+// Sizes of the small file systems, in bytes.
 const (
-	devSize = 1 << 20
+	devSize   = 64 << 10
+	storeSize = 1 << 20
 )
 
 // makeDev makes /dev: an own tmpfs with the host's harmless devices, the
 // user's, pseudo-terminals, shared memory and message queues.
 func (b *Builder) makeDev() {
-	// Below /dev lies the cover of masked directories: clones are made of what
-	// is attached only (before Linux 6.15), and there nobody sees it.
-	const small = 4096
-	b.p.Step("make", "the cover of masked directories")
-	b.empty = b.tmpfs(0o555, small, kernelAttributes|unix.MOUNT_ATTR_RDONLY)
-	b.p.MoveMount(b.empty, b.standardDir(devDir))
+	b.makeStore()
 	b.p.Step("mount", "/dev")
 	b.dev = b.tmpfs(0o755, devSize, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
 	b.p.MoveMount(b.dev, b.standardDir(devDir))
@@ -47,6 +42,32 @@ func (b *Builder) makeDev() {
 		b.p.Step("make", d.Target)
 		b.attachWith(b.devices[i], b.deviceTarget(d.Target), deviceAttributes, 0)
 	}
+}
+
+// emptyDir is the store's directory that covers masked ones.
+const emptyDir = "empty"
+
+// makeStore makes what mounts inside are clones of: the files that bryo writes
+// and an empty directory. It lies on the root's /dev, where /dev itself covers
+// it, since clones are made of attached mounts only (before Linux 6.15), and
+// since a file without a name could not be mounted on (by a container inside).
+func (b *Builder) makeStore() {
+	b.p.Step("make", "a store for files and covers")
+	b.store = b.tmpfs(0o755, storeSize, kernelAttributes)
+	b.p.MoveMount(b.store, b.standardDir(devDir))
+	b.p.Mkdirat(b.store, emptyDir, 0o555)
+	for i, f := range b.plan.Files {
+		b.p.Step("write", f.Target)
+		name := strconv.Itoa(i)
+		file := b.p.Openat("file", b.store, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+		if f.Content != "" {
+			b.p.Write(file, f.Content)
+		}
+		b.p.Close(file)
+		b.files = append(b.files, b.p.OpenTree("file", b.store, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
+	}
+	b.p.Step("make read-only", "the store")
+	b.makeReadOnly(b.store, kernelAttributes, 0)
 }
 
 // makeShared makes what an IPC namespace has in /dev.

@@ -117,6 +117,14 @@ func TestUnder(t *testing.T) {
 	}
 }
 
+func TestMade(t *testing.T) {
+	for path, want := range map[string]bool{"/proc": true, "/proc/sys/fs/binfmt_misc": true, "/dev/pts": true, "/sys": true, "/process": false, "/home/proc": false, "/": false, "/device": false} {
+		if got := Made(path); got != want {
+			t.Errorf("%s: %t", path, got)
+		}
+	}
+}
+
 func TestParents(t *testing.T) {
 	for target, want := range map[string]string{"/a": "", "/a/b": "a", "/a/b/c": "a a/b", "/a/b/c/d": "a a/b a/b/c"} {
 		if got := strings.Join(parents(target), " "); got != want {

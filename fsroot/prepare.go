@@ -24,8 +24,9 @@ type Builder struct {
 	entries        []program.Arg // as plan.Entries; unset for a link
 	layers         []program.Arg // overlays of them
 	dev            program.Arg
-	null           program.Arg // /dev/null, attached
-	empty          program.Arg // an empty read-only directory, attached
+	null           program.Arg   // /dev/null, attached
+	store          program.Arg   // see makeStore
+	files          []program.Arg // as plan.Files
 	pts            program.Arg
 	shm            program.Arg // HostIPC: the host's /dev/shm
 	console        program.Arg // Console: the file that is covered by it

@@ -90,6 +90,9 @@ func compileIDs(spec *Spec, facts *Facts, pl *Plan) error {
 		pl.Warnings = append(pl.Warnings, noRangesWarning(facts))
 	}
 	pl.IDs = choice
+	if uid, gid := pl.Builder(); uid == idmap.NoID || gid == idmap.NoID {
+		return errors.New("the id map has neither root nor yourself, and nobody to make the container\nfix: map 0, or your own ids, too")
+	}
 	return nil
 }
 

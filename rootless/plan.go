@@ -51,6 +51,17 @@ type Process struct {
 	Terminal   bool
 }
 
+// Builder is who makes the inside of the container: root, or, where that is
+// not mapped, the user.
+func (pl *Plan) Builder() (uid, gid uint32) {
+	if pl.RootInside() {
+		return 0, 0
+	}
+	uid, _ = pl.IDs.Maps.UID.ToContainer(pl.Self.UID)
+	gid, _ = pl.IDs.Maps.GID.ToContainer(pl.Self.GID)
+	return uid, gid
+}
+
 // RootInside says whether id 0 is mapped, for users and groups.
 func (pl *Plan) RootInside() bool {
 	return pl.IDs.Maps.UID.Covers(0) && pl.IDs.Maps.GID.Covers(0)

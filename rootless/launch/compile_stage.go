@@ -58,6 +58,7 @@ func forkFlags(plan *rootless.Plan) uint64 {
 func compileInit(p *program.Program, child program.Arg) {
 	confine.SetCaps(p, 1<<unix.CAP_KILL)
 	p.Step("be", "init")
+	p.Prctl(unix.PR_SET_DUMPABLE, 0) // the command's change of ids may have set it: it shared this memory
 	p.CloseRange(0, maxFD, 0)
 	p.Reap(child)
 }
@@ -104,21 +105,18 @@ func enterDir(p *program.Program, dir string) {
 // becomeUser leaves root behind, and every capability that is not granted.
 func becomeUser(p *program.Program, plan *rootless.Plan) {
 	c := &plan.Process
-	if c.UID == 0 {
-		if c.GID != 0 || len(c.Groups) > 0 {
-			setIDs(p, c.UID, c.GID, c.Groups, c.SetGroups)
-		}
-		confine.SetCaps(p, c.Caps)
-		return
-	}
-	if plan.RootInside() { // otherwise it is that user already
+	if uid, gid := plan.Builder(); c.UID != uid || c.GID != gid || len(c.Groups) > 0 {
 		if c.Ambient != 0 {
 			p.Step("keep", "capabilities of another user")
 			p.Prctl(unix.PR_SET_KEEPCAPS, 1)
 		}
 		setIDs(p, c.UID, c.GID, c.Groups, c.SetGroups)
 	}
-	confine.SetAmbient(p, c.Ambient)
+	if c.UID == 0 {
+		confine.SetCaps(p, c.Caps)
+	} else {
+		confine.SetAmbient(p, c.Ambient)
+	}
 }
 
 // execute tries the command's paths in turn. What is found but cannot be

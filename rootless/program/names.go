@@ -118,6 +118,7 @@ func moreFlags(s style) []flag {
 	case cloneFlags:
 		return []flag{
 			{unix.CLONE_VM, "CLONE_VM"},
+			{unix.CLONE_VFORK, "CLONE_VFORK"},
 			{unix.CLONE_PARENT, "CLONE_PARENT"},
 			{unix.CLONE_PIDFD, "CLONE_PIDFD"},
 			{unix.CLONE_NEWUSER, "CLONE_NEWUSER"},
