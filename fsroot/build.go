@@ -200,7 +200,7 @@ func (b *Builder) attach(i int) {
 // mountFiles mounts the files that bryo writes.
 func (b *Builder) mountFiles() {
 	for i, f := range b.plan.Files {
-		b.p.Step("mount", f.Target)
+		b.p.Step("make", f.Target)
 		above, name := b.root, f.Target[1:]
 		var missing []program.Label
 		for _, d := range parents(f.Target) {

@@ -54,8 +54,9 @@ const emptyDir = "empty"
 func (b *Builder) makeStore() {
 	b.p.Step("make", "a store for files and covers")
 	b.store = b.tmpfs(0o755, storeSize, kernelAttributes)
-	b.p.MoveMount(b.store, b.standardDir(devDir))
 	b.p.Mkdirat(b.store, emptyDir, 0o555)
+	b.p.Step("mount", "/dev")
+	b.p.MoveMount(b.store, b.standardDir(devDir))
 	for i, f := range b.plan.Files {
 		b.p.Step("write", f.Target)
 		name := strconv.Itoa(i)

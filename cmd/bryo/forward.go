@@ -25,8 +25,16 @@ func openConsole(s streams) (*console, error) {
 	return w, w.begin()
 }
 
+// begin goes into raw mode. A job in the background stops until it is in the
+// foreground, as the kernel has it for other programs; here the signal that
+// would do so is caught, or kept back.
 func (w *console) begin() (err error) {
 	w.restore = func() error { return nil }
+	for tty.Is(w.in) && tty.Where() == tty.Background {
+		if err := unix.Kill(os.Getpid(), unix.SIGSTOP); err != nil {
+			return os.NewSyscallError("kill", err)
+		}
+	}
 	if tty.Is(w.in) {
 		w.restore, err = tty.Raw(w.in)
 	}
@@ -77,7 +85,7 @@ func (f *forwarder) pass(s unix.Signal) {
 	case slices.Contains([]unix.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}, s):
 		_ = f.container.Signal(s) // the container may have ended
 		f.stopSelf()
-	case slices.Contains([]unix.Signal{unix.SIGINT, unix.SIGQUIT}, s) && tty.Foreground():
+	case slices.Contains([]unix.Signal{unix.SIGINT, unix.SIGQUIT}, s) && tty.Where() == tty.Foreground:
 		_ = f.container.SignalGroup(s)
 	default:
 		_ = f.container.Signal(s)

@@ -30,10 +30,15 @@ func runRun(args []string, s streams) int {
 	return code
 }
 
-func (r *request) run(s streams) (int, error) {
+func (r *request) run(s streams) (code int, err error) {
 	if err := r.life.check(); err != nil {
 		return 0, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.life.notBegun())
+		}
+	}()
 	plan, err := plan(&r.spec)
 	if err != nil {
 		return 0, err
@@ -42,7 +47,7 @@ func (r *request) run(s streams) (int, error) {
 	plan.Describe = r.life.StatusFD != noStatus
 	container, err := launch.Start(plan)
 	if err != nil {
-		return 0, errors.Join(err, r.life.notBegun())
+		return 0, err
 	}
 	if plan.Process.Terminal || r.life.stays() {
 		return r.life.supervise(container, plan.Process.Terminal, s)

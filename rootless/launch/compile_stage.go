@@ -1,6 +1,8 @@
 package launch
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"bryo/rootless"
@@ -31,6 +33,13 @@ func compileInside(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	if !plan.Process.Init {
 		compileCommand(p, plan, fds)
 		return
+	}
+	// Init waits with what it has until the command is executed: let that be
+	// nothing of the host's but what the command has, too.
+	if plan.Process.Terminal {
+		closeOthers(p, fds.errors, fds.terminal)
+	} else {
+		closeOthers(p, fds.errors)
 	}
 	p.Step("clone", "the command's process")
 	child := p.Fork(forkFlags(plan), uint64(unix.SIGCHLD))
@@ -84,13 +93,26 @@ func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
 		p.Step("tie", "the command to init")
 		p.Prctl(unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL))
 	}
-	p.Step("close", "descriptors")
-	p.CloseRange(3, uint64(fds.errors)-1, 0)
-	p.CloseRange(uint64(fds.errors)+1, maxFD, 0)
+	closeOthers(p, fds.errors)
 	p.SetCloexec(program.FD(fds.errors))
 	// The seccomp filter goes here: after all that it forbids, before execve.
 	resetSignals(p)
 	execute(p, c, fds.errors)
+}
+
+// closeOthers closes all descriptors but standard input, output and error, and
+// those to be kept.
+func closeOthers(p *program.Program, keep ...int) {
+	p.Step("close", "descriptors")
+	slices.Sort(keep)
+	first := uint64(unix.Stderr) + 1
+	for _, fd := range keep {
+		if uint64(fd) > first {
+			p.CloseRange(first, uint64(fd)-1, 0)
+		}
+		first = uint64(fd) + 1
+	}
+	p.CloseRange(first, maxFD, 0)
 }
 
 // enterDir changes to the working directory and makes sure that it lies in

@@ -237,7 +237,7 @@ func TestSetupInOrder(t *testing.T) {
 		change func(*rootless.Spec, *rootless.Facts)
 		want   []string
 	}{
-		{"mapped by helpers", nothing, []string{deathsig, "ppoll", "umask(", "socket(", "open_tree(AT_FDCWD", "read(5,", "setresgid()", "setgroups(", "setresuid()", deathsig, "sethostname", "pivot_root", "execveat(8"}},
+		{"mapped by helpers", nothing, []string{deathsig, "ppoll", "umask(", "socket(", "open_tree(AT_FDCWD", "read(5,", "setresgid(0, 0, 0)", "setgroups(", "setresuid()", deathsig, "sethostname", "pivot_root", "execveat(8"}},
 		{"mapped by itself", one, []string{deathsig, "openat(AT_FDCWD, \"/proc/self/setgroups\"", "write(file.", "openat(AT_FDCWD, \"/proc/self/uid_map\"", "openat(AT_FDCWD, \"/proc/self/gid_map\"", "open_tree(AT_FDCWD", "setresuid()", deathsig, "pivot_root", "execveat(8"}},
 		{"the user's own id", keep, []string{"read(5,", "setresuid()", deathsig, "pivot_root"}},
 		{"the user's own id alone", keptAlone, []string{"openat(AT_FDCWD, \"/proc/self/uid_map\"", "capset", "prctl(PR_CAP_AMBIENT, 2", deathsig, "pivot_root", "execveat(8"}},
@@ -371,7 +371,7 @@ func TestUnshareProgram(t *testing.T) {
 		maps   int
 		want   []string
 	}{
-		{"by helpers", nothing, 5, []string{"read(5,", "setresgid()", "setgroups(", "setresuid()", deathsig, "rt_sigprocmask", `execve("/x/id"`, `execve("/y/id"`}},
+		{"by helpers", nothing, 5, []string{"read(5,", "setresgid(0, 0, 0)", "setgroups(", "setresuid()", deathsig, "rt_sigprocmask", `execve("/x/id"`, `execve("/y/id"`}},
 		{"by itself", one, -1, []string{"openat(AT_FDCWD, \"/proc/self/setgroups\"", "openat(AT_FDCWD, \"/proc/self/uid_map\"", "setresuid()", deathsig, "execve"}},
 	} {
 		spec, facts := good()

@@ -178,9 +178,10 @@ func (p *Program) ClearCloexec(fd Arg) {
 
 // Prctl is prctl(2).
 func (p *Program) Prctl(option uint64, args ...uint64) {
-	all := []Arg{styled(prctlOption, option), {}, {}, {}, {}}
-	for i, n := range args {
-		all[i+1] = Num(n)
+	all := make([]Arg, 1, 5)
+	all[0] = styled(prctlOption, option)
+	for _, n := range args {
+		all = append(all, Num(n))
 	}
 	p.do(unix.SYS_PRCTL, all...)
 }

@@ -64,11 +64,7 @@ func (p *Program) call(o *op) string {
 	case opSupervise:
 		return fmt.Sprintf("supervise: forward signals to %s, exit as it does", p.show(&o.args[0]))
 	}
-	last := len(o.args)
-	for last > 0 && o.args[last-1] == (Arg{}) {
-		last--
-	}
-	shown := make([]string, last)
+	shown := make([]string, o.given)
 	for i := range shown {
 		shown[i] = p.show(&o.args[i])
 	}

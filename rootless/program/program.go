@@ -63,6 +63,7 @@ type op struct {
 	step     step
 	nr       int64
 	args     [6]Arg
+	given    uint8  // how many of them were given
 	result   Arg    // address form: where the result goes
 	tolerate uint64 // bit n: errno n is no failure; all ones: no errno is
 	skip     int32  // operations to skip when an errno was tolerated
@@ -145,7 +146,7 @@ func (b Buffer) Load(off int) Arg { return Arg{form: load, n: b.index, size: uin
 
 // do appends a system call.
 func (p *Program) do(nr int, args ...Arg) {
-	o := op{step: p.step, nr: int64(nr)}
+	o := op{step: p.step, nr: int64(nr), given: uint8(len(args))}
 	copy(o.args[:], args)
 	p.ops = append(p.ops, o)
 }

@@ -15,17 +15,32 @@ func Is(fd int) bool {
 	return err == nil
 }
 
-// Foreground says whether this process is in the foreground of a terminal,
-// whose keys then send it signals. Which signals came from there the runtime
-// does not tell.
-func Foreground() bool {
+// Place is where a process stands with its session's terminal.
+type Place uint8
+
+// Only the group in the foreground may read a terminal or change its mode, and
+// gets the signals of its keys.
+const (
+	Detached Place = iota // the session has no terminal
+	Foreground
+	Background
+)
+
+// Where says where this process stands.
+func Where() Place {
 	fd, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if err != nil {
-		return false
+		return Detached
 	}
 	defer func() { _ = unix.Close(fd) }()
-	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
-	return err == nil && group == unix.Getpgrp()
+	switch group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); {
+	case err != nil:
+		return Detached
+	case group == unix.Getpgrp():
+		return Foreground
+	default:
+		return Background
+	}
 }
 
 // SizeOf is the window size of a terminal; that of a new one is zero.
