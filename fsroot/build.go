@@ -165,13 +165,11 @@ func (b *Builder) mask(prefix string, fs program.Arg, m mask) {
 	target := b.p.Openat2("mask", fs, m.path, openPath, 0, kernelResolve)
 	missing := b.p.SkipOn(program.Errno(unix.ENOENT), program.Errno(unix.EACCES))
 	const clone = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
-	cover := program.Arg{}
 	if m.dir {
-		cover = b.p.OpenTree("cover", b.store, emptyDir, clone)
+		b.p.MoveMount(b.p.OpenTree("cover", b.store, emptyDir, clone), target)
 	} else {
-		cover = b.p.OpenTree("cover", b.null, "", clone|unix.AT_EMPTY_PATH)
+		b.p.MoveMount(b.p.OpenTree("cover", b.null, "", clone|unix.AT_EMPTY_PATH), target)
 	}
-	b.p.MoveMount(cover, target)
 	b.p.Land(missing)
 }
 

@@ -90,12 +90,8 @@ func ParseTmpfs(value string) (Mount, error) {
 func ParseMount(value string) (Mount, error) {
 	m := Mount{Attributes: defaultAttributes, Mode: stickyMode}
 	fields := strings.Split(value, ",")
-	for _, field := range fields { // the options depend on it
-		if name, found := strings.CutPrefix(field, "type="); found {
-			if err := m.setType(name); err != nil {
-				return Mount{}, fmt.Errorf("mount %q: %w", value, err)
-			}
-		}
+	if err := m.findType(fields); err != nil {
+		return Mount{}, fmt.Errorf("mount %q: %w", value, err)
 	}
 	for _, field := range fields {
 		key, argument, hasArgument := strings.Cut(field, "=")
@@ -118,6 +114,18 @@ func ParseMount(value string) (Mount, error) {
 		}
 	}
 	return m, m.check("mount", value)
+}
+
+// findType reads the type first: what options there are depends on it.
+func (m *Mount) findType(fields []string) error {
+	for _, field := range fields {
+		if name, found := strings.CutPrefix(field, "type="); found {
+			if err := m.setType(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (m *Mount) setType(name string) error {

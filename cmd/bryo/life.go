@@ -36,7 +36,7 @@ func (l life) check() error {
 		return nil
 	}
 	flags := unix.FD_CLOEXEC
-	if l.StatusFD <= int(unix.Stderr) {
+	if l.StatusFD <= unix.Stderr {
 		flags = 0 // the command has it, too
 	}
 	if _, err := unix.FcntlInt(uintptr(l.StatusFD), unix.F_SETFD, flags); err != nil {

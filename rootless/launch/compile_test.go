@@ -180,7 +180,7 @@ func TestIDsChangeBeforeCapabilities(t *testing.T) {
 		{"the user's own id", keep, []string{"setresuid(1000", "capset", "execve"}, "PR_CAP_AMBIENT"},
 		{"one id", one, []string{"capset", "execve"}, "set" + "groups"},
 		{"the user's own id alone", keptAlone, []string{"capset", "execve"}, "setresuid"},
-		{"another user, root not in the map", noRoot, []string{"setresgid(2005, 2005, 2005)", "setresuid(2005, 2005, 2005)", "capset", "execve"}, "setresuid()"},
+		{"another user, root not in the map", noRoot, []string{"setresgid(2005, 2005, 2005)", "setresuid(2005, 2005, 2005)", "capset", "execve"}, "setresuid(0, 0, 0)"},
 		{"the user's own id alone, with capabilities", both(keptAlone, adds), []string{"capset", "prctl(PR_CAP_AMBIENT, 2, 13", "execve"}, "setresuid"},
 	} {
 		_, stage := Programs(compile(t, row.change))
@@ -237,9 +237,9 @@ func TestSetupInOrder(t *testing.T) {
 		change func(*rootless.Spec, *rootless.Facts)
 		want   []string
 	}{
-		{"mapped by helpers", nothing, []string{deathsig, "ppoll", "umask(", "socket(", "open_tree(AT_FDCWD", "read(5,", "setresgid(0, 0, 0)", "setgroups(", "setresuid()", deathsig, "sethostname", "pivot_root", "execveat(8"}},
-		{"mapped by itself", one, []string{deathsig, "openat(AT_FDCWD, \"/proc/self/setgroups\"", "write(file.", "openat(AT_FDCWD, \"/proc/self/uid_map\"", "openat(AT_FDCWD, \"/proc/self/gid_map\"", "open_tree(AT_FDCWD", "setresuid()", deathsig, "pivot_root", "execveat(8"}},
-		{"the user's own id", keep, []string{"read(5,", "setresuid()", deathsig, "pivot_root"}},
+		{"mapped by helpers", nothing, []string{deathsig, "ppoll", "umask(", "socket(", "open_tree(AT_FDCWD", "read(5,", "setresgid(0, 0, 0)", "setgroups(", "setresuid(0, 0, 0)", deathsig, "sethostname", "pivot_root", "execveat(8"}},
+		{"mapped by itself", one, []string{deathsig, "openat(AT_FDCWD, \"/proc/self/setgroups\"", "write(file.", "openat(AT_FDCWD, \"/proc/self/uid_map\"", "openat(AT_FDCWD, \"/proc/self/gid_map\"", "open_tree(AT_FDCWD", "setresuid(0, 0, 0)", deathsig, "pivot_root", "execveat(8"}},
+		{"the user's own id", keep, []string{"read(5,", "setresuid(0, 0, 0)", deathsig, "pivot_root"}},
 		{"the user's own id alone", keptAlone, []string{"openat(AT_FDCWD, \"/proc/self/uid_map\"", "capset", "prctl(PR_CAP_AMBIENT, 2", deathsig, "pivot_root", "execveat(8"}},
 		{"clock offsets", offsets, []string{deathsig, "openat(AT_FDCWD, \"/proc/self/timens_offsets\"", "write(file.", "umask("}},
 		{"terminal", terminal, []string{"pivot_root", "openat(pts.", "ioctl(master.", "ioctl(slave.", "move_mount(console.", "sendmsg(9", "dup3(slave.", "close(master.", "execveat(8"}},
@@ -328,7 +328,7 @@ func TestJoining(t *testing.T) {
 		}
 		inOrder(t, row.name, enter, deathsig, "ppoll", "fcntl(4, F_SETFD", "fcntl(7, F_SETFD", "fcntl(20, F_SETFD", "execveat(8")
 		inOrder(t, row.name, inside, append([]string{deathsig, "ppoll", undumpable}, row.joined...)...)
-		inOrder(t, row.name, inside, "setns", "clone3({CLONE_", "exit_group", deathsig, "ppoll", "umask(", "setresuid()", deathsig, "pivot_root", undumpable, "prctl(PR_SET_NO_NEW_PRIVS", "execve")
+		inOrder(t, row.name, inside, "setns", "clone3({CLONE_", "exit_group", deathsig, "ppoll", "umask(", "setresuid(0, 0, 0)", deathsig, "pivot_root", undumpable, "prctl(PR_SET_NO_NEW_PRIVS", "execve")
 		made := inside[slices.IndexFunc(inside, func(line string) bool { return strings.HasPrefix(line, "clone3({CLONE") })]
 		for _, never := range []string{"CLONE_VM", "CLONE_NEWUSER", "CLONE_NEWTIME", row.not} {
 			if strings.Contains(made, never) {
@@ -371,8 +371,8 @@ func TestUnshareProgram(t *testing.T) {
 		maps   int
 		want   []string
 	}{
-		{"by helpers", nothing, 5, []string{"read(5,", "setresgid(0, 0, 0)", "setgroups(", "setresuid()", deathsig, "rt_sigprocmask", `execve("/x/id"`, `execve("/y/id"`}},
-		{"by itself", one, -1, []string{"openat(AT_FDCWD, \"/proc/self/setgroups\"", "openat(AT_FDCWD, \"/proc/self/uid_map\"", "setresuid()", deathsig, "execve"}},
+		{"by helpers", nothing, 5, []string{"read(5,", "setresgid(0, 0, 0)", "setgroups(", "setresuid(0, 0, 0)", deathsig, "rt_sigprocmask", `execve("/x/id"`, `execve("/y/id"`}},
+		{"by itself", one, -1, []string{"openat(AT_FDCWD, \"/proc/self/setgroups\"", "openat(AT_FDCWD, \"/proc/self/uid_map\"", "setresuid(0, 0, 0)", deathsig, "execve"}},
 	} {
 		spec, facts := good()
 		row.change(spec, facts)

@@ -33,33 +33,38 @@ func ParseOffsets(value string) (Offsets, error) {
 
 // parseDuration is time.ParseDuration with a leading number of days.
 func parseDuration(s string) (time.Duration, error) {
-	sign := ""
-	if s != "" && (s[0] == '+' || s[0] == '-') {
-		sign, s = s[:1], s[1:]
+	size := strings.TrimLeft(s, "+-")
+	if len(s)-len(size) > 1 {
+		return 0, fmt.Errorf("%q has more than one sign", s)
 	}
-	var days time.Duration
+	amount, err := days(size)
+	if err != nil {
+		return 0, err
+	}
+	if strings.HasPrefix(s, "-") {
+		amount = -amount
+	}
+	return amount, nil
+}
+
+// days reads a duration without a sign.
+func days(s string) (time.Duration, error) {
+	var whole time.Duration
 	if d, rest, found := strings.Cut(s, "d"); found {
 		n, err := strconv.ParseUint(d, 10, 15) // 2^15 days stay below Duration's 292 years
 		if err != nil {
 			return 0, err
 		}
-		days = time.Duration(n) * 24 * time.Hour
+		whole = time.Duration(n) * 24 * time.Hour
 		if s = rest; s == "" {
-			s = "0s"
+			return whole, nil
 		}
 	}
-	if s != "" && (s[0] == '+' || s[0] == '-') {
-		return 0, fmt.Errorf("%q has a second sign", s)
-	}
 	rest, err := time.ParseDuration(s)
-	sum := days + rest
-	if err != nil || rest < 0 || sum < days {
-		return 0, fmt.Errorf("%q is no duration", s)
+	if sum := whole + rest; err == nil && s[0] != '+' && rest >= 0 && sum >= whole {
+		return sum, nil
 	}
-	if sign == "-" {
-		sum = -sum
-	}
-	return sum, nil
+	return 0, fmt.Errorf("%q is no duration", s)
 }
 
 // Text is what is written to /proc/PID/timens_offsets, or "" for no offset.

@@ -160,7 +160,7 @@ const foregroundVariable = "BRYO_TTY_TEST"
 
 func TestForeground(t *testing.T) {
 	if os.Getenv(foregroundVariable) != "" {
-		_, _ = fmt.Fprintln(os.Stdout, "foreground:", Foreground())
+		_, _ = fmt.Fprintln(os.Stdout, "foreground:", Where() == Foreground)
 		return
 	}
 	_, slave := pty(t)
