@@ -27,11 +27,19 @@ func (l life) stays() bool { return l.StatusFD != noStatus || l.PIDFile != "" }
 // check refuses a descriptor that is not there before anything is made, and
 // keeps it from the container.
 func (l life) check() error {
-	if l.PIDFile != "" {
-		if err := writePID(l.PIDFile, ""); err != nil {
-			return fmt.Errorf("--pidfile: %w", err)
-		}
+	if err := l.checkStatus(); err != nil {
+		return err
 	}
+	if l.PIDFile == "" {
+		return nil
+	}
+	if err := writePID(l.PIDFile, ""); err != nil {
+		return fmt.Errorf("--pidfile: %w", err)
+	}
+	return nil
+}
+
+func (l life) checkStatus() error {
 	if l.StatusFD == noStatus {
 		return nil
 	}
