@@ -175,7 +175,7 @@ func closesAll(t *testing.T) {
 				t.Errorf("PID 1 has the descriptor %s open: %v", fd.Name(), info)
 			}
 		}
-		return err == nil && len(open) == 0
+		return len(open) == 0 && (err == nil || errors.Is(err, os.ErrPermission))
 	}) {
 		t.Error("PID 1 keeps descriptors open")
 	}

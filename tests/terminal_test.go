@@ -115,8 +115,8 @@ func TestStoppedWithATerminal(t *testing.T) {
 	if !holds(stopped) {
 		t.Fatalf("bryo does not stop:\n%s", c)
 	}
-	if c.mode() != before {
-		t.Error("the terminal stays raw while bryo is stopped")
+	if now := c.mode(); now != before {
+		t.Errorf("while bryo is stopped the terminal has the mode %+v, not %+v", now, before)
 	}
 	_ = cmd.Process.Signal(unix.SIGCONT)
 	if !holds(func() bool { return !stopped() && c.raw() }) {

@@ -4,6 +4,7 @@ import (
 	"os"
 	ossignal "os/signal"
 	"slices"
+	"sync"
 
 	"github.com/rootless-containers/rootlesskit/v3/pkg/sigproxy/signal"
 	"golang.org/x/sys/unix"
@@ -17,27 +18,37 @@ import (
 // container has one: in raw mode, so that every key goes there.
 type console struct {
 	in, out int
-	restore func() error // puts the mode back
-}
 
-func openConsole(s streams) (*console, error) {
-	w := &console{in: int(s.in.Fd()), out: int(s.out.Fd())}
-	return w, w.begin()
+	mutex   sync.Mutex   // the forwarder stops and continues, too
+	restore func() error // puts the mode back; nil while it is not raw
 }
 
 // begin goes into raw mode. A job in the background stops until it is in the
 // foreground, as the kernel has it for other programs; here the signal that
 // would do so is caught, or kept back.
 func (w *console) begin() (err error) {
-	w.restore = func() error { return nil }
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
 	for tty.Is(w.in) && tty.Where() == tty.Background {
 		if err := unix.Kill(os.Getpid(), unix.SIGSTOP); err != nil {
 			return os.NewSyscallError("kill", err)
 		}
 	}
-	if tty.Is(w.in) {
+	if w.restore == nil && tty.Is(w.in) {
 		w.restore, err = tty.Raw(w.in)
 	}
+	return err
+}
+
+// end puts the mode back.
+func (w *console) end() error {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.restore == nil {
+		return nil
+	}
+	err := w.restore()
+	w.restore = nil
 	return err
 }
 
@@ -96,7 +107,7 @@ func (f *forwarder) pass(s unix.Signal) {
 // somebody continues it.
 func (f *forwarder) stopSelf() {
 	if f.window != nil {
-		_ = f.window.restore()
+		_ = f.window.end()
 	}
 	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
 	if f.window != nil {

@@ -58,10 +58,8 @@ func (l life) checkStatus() error {
 func (l life) supervise(c *launch.Container, terminal bool, s streams) (code int, err error) {
 	var window *console
 	if terminal {
-		if window, err = openConsole(s); err != nil {
-			return 0, errors.Join(err, c.Kill())
-		}
-		defer func() { err = errors.Join(err, window.restore()) }()
+		window = &console{in: int(s.in.Fd()), out: int(s.out.Fd())}
+		defer func() { err = errors.Join(err, window.end()) }()
 	}
 	forward := forwardSignals(c, window)
 	defer forward.stop()
@@ -70,7 +68,7 @@ func (l life) supervise(c *launch.Container, terminal bool, s streams) (code int
 	}
 	defer func() { err = errors.Join(err, l.ended(code)) }()
 	if terminal {
-		if err := c.Attach(window.in, window.out); err != nil {
+		if err := errors.Join(window.begin(), c.Attach(window.in, window.out)); err != nil {
 			return 0, errors.Join(err, c.Kill())
 		}
 	}
