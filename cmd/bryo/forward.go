@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	ossignal "os/signal"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -30,8 +31,8 @@ func (w *console) begin() (err error) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	for tty.Is(w.in) && tty.Where() == tty.Background {
-		if err := unix.Kill(os.Getpid(), unix.SIGSTOP); err != nil {
-			return os.NewSyscallError("kill", err)
+		if err := stop(); err != nil {
+			return err
 		}
 	}
 	if w.restore == nil && tty.Is(w.in) {
@@ -109,11 +110,19 @@ func (f *forwarder) stopSelf() {
 	if f.window != nil {
 		_ = f.window.end()
 	}
-	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+	_ = stop() // refused by nobody
 	if f.window != nil {
 		_ = f.window.begin()
 		f.window.resize(f.container)
 	}
+}
+
+// stop stops this process until somebody continues it. The signal goes to this
+// very thread, which otherwise might run on for a moment.
+func stop() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return os.NewSyscallError("tgkill", unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP))
 }
 
 func (f *forwarder) stop() {
