@@ -109,7 +109,7 @@ func scratchTargets() []string { return []string{"/run", "/tmp", "/var/tmp"} }
 func Scratch(host bool, asked []Attached) []Attached {
 	targets := scratchTargets()
 	if host {
-		targets = []string{"/tmp"}
+		targets = []string{"/run", "/tmp"} // and the sockets in them: a bus, an agent, a daemon
 	}
 	var mounts []Attached
 	for _, target := range targets {

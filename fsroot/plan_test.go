@@ -81,8 +81,8 @@ func TestScratch(t *testing.T) {
 		{"three", false, nil, "/run /tmp /var/tmp"},
 		{"not where the user mounts", false, on("/tmp", "/var/tmp"), "/run"},
 		{"below it does not matter", false, on("/tmp/a", "/run/b/c"), "/run /tmp /var/tmp"},
-		{"the host's: one", true, nil, "/tmp"},
-		{"the host's, the user's", true, on("/tmp"), ""},
+		{"the host's: two", true, nil, "/run /tmp"},
+		{"the host's, the user's", true, on("/tmp"), "/run"},
 	} {
 		got := Scratch(row.host, row.asked)
 		if targets(got) != row.want {

@@ -85,3 +85,30 @@ const (
 	sysDir  = "sys"
 	devDir  = "dev"
 )
+
+// Standard describes what is mounted in every container of the plan.
+func (pl *Plan) Standard() []string {
+	list := []string{"/proc", "/sys", "/dev", "/dev/pts", "/dev/shm"}
+	if pl.Proc == HostProc {
+		list[0] += " (the host's)"
+	}
+	if pl.Sys == EmptySys {
+		list[1] += " (empty)"
+	}
+	if !pl.HostIPC {
+		list = append(list, "/dev/mqueue")
+	}
+	return list
+}
+
+// Masked lists the paths that no container sees, where the kernel has them.
+func Masked() []string {
+	var list []string
+	for _, m := range procMasks() {
+		list = append(list, "/"+procDir+"/"+m.path)
+	}
+	for _, m := range sysMasks() {
+		list = append(list, "/"+sysDir+"/"+m.path)
+	}
+	return list
+}

@@ -199,8 +199,8 @@ func files(facts *Facts, pl *Plan) []fsroot.File {
 	if pl.Namespaces[ns.Net].Mode == ns.Host {
 		if !pl.Root.Host {
 			add("/etc/hosts", facts.Hosts)
-			add("/etc/resolv.conf", facts.Resolver)
 		}
+		add("/etc/resolv.conf", facts.Resolver) // the host's may lie below /run
 		return list
 	}
 	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"

@@ -357,8 +357,8 @@ func TestMounts(t *testing.T) {
 		{"read-only: scratch space", func(s *Spec, f *Facts) { readOnly(s, f) }, mounts, "tmpfs /run, tmpfs /tmp, tmpfs /var/tmp"},
 		{"read-only: not where the user mounts", func(s *Spec, f *Facts) { readOnly(s, f, "./a:/tmp") }, mounts, "tmpfs /run, bind /home/ann/a /tmp, tmpfs /var/tmp"},
 		{"read-only: not below what the user mounts", func(s *Spec, f *Facts) { readOnly(s, f, "./a:/var") }, mounts, "tmpfs /run, tmpfs /tmp, bind /home/ann/a /var"},
-		{"the host's: /tmp", func(s *Spec, _ *Facts) { s.Root = RootSpec{Host: true} }, mounts, "tmpfs /tmp"},
-		{"the host's, ephemeral: /tmp", func(s *Spec, _ *Facts) { s.Root = RootSpec{Host: true, Ephemeral: true} }, mounts, "tmpfs /tmp"},
+		{"the host's: /run and /tmp", func(s *Spec, _ *Facts) { s.Root = RootSpec{Host: true} }, mounts, "tmpfs /run, tmpfs /tmp"},
+		{"the host's, ephemeral: /tmp", func(s *Spec, _ *Facts) { s.Root = RootSpec{Host: true, Ephemeral: true} }, mounts, "tmpfs /run, tmpfs /tmp"},
 	})
 }
 
@@ -379,7 +379,7 @@ func TestFiles(t *testing.T) {
 		{"a mount beside does not", tmpfs("/etc/hosts.d"), written, three},
 		{"a mount of a longer name does not", tmpfs("/et"), written, three},
 		{"the host's: only what is there", hostRoot, written, "/etc/hostname? /etc/hosts? /etc/resolv.conf?"},
-		{"the host's and its network: only the name", func(s *Spec, f *Facts) { hostRoot(s, f); host(ns.Net)(s, f) }, written, "/etc/hostname?"},
+		{"the host's and its network: name and resolver", func(s *Spec, f *Facts) { hostRoot(s, f); host(ns.Net)(s, f) }, written, "/etc/hostname? /etc/resolv.conf?"},
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"bryo/fsroot"
 	"bryo/rootless"
 	"bryo/rootless/launch"
 	"bryo/rootless/ns"
@@ -104,6 +105,11 @@ func printRoot(row func(name, format string, args ...any), plan *rootless.Plan) 
 		how = "read-only"
 	}
 	row("root", "%s, %s", root.Root.Path, how)
+	row("mounts", "%s", strings.Join(root.Standard(), " "))
+	for _, f := range root.Files {
+		row("file", "%s, written by bryo", f.Target)
+	}
+	row("masked", "%s", strings.Join(fsroot.Masked(), " "))
 	for i := range root.Mounts {
 		m := &root.Mounts[i]
 		row("mount", "%s", strings.TrimSpace(m.Target+" "+m.Type.String()+" "+m.Source))

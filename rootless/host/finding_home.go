@@ -8,7 +8,7 @@ func (s *symptoms) runtimeFinding() Finding {
 	switch {
 	case r.path == "":
 		f.ID = "no-runtime-dir"
-		f.Cause = "XDG_RUNTIME_DIR is not set: containers are kept in a directory of your own below /tmp"
+		f.Cause = "XDG_RUNTIME_DIR is not set: nothing is kept there yet, but other programs may need it"
 		f.Fix = "log in by pam_systemd (ssh, machinectl shell; not su), or: sudo loginctl enable-linger " + quote(s.userName())
 	case r.errno != 0:
 		f.ID, f.Level = "runtime-dir-unusable", Degraded

@@ -118,6 +118,18 @@ func Parse(value string) (Source, error) {
 // namespaces.
 type Set [Count]Source
 
+// MarshalJSON prints a set as {"user": "own", ...}.
+func (s Set) MarshalJSON() ([]byte, error) {
+	var b strings.Builder
+	for i, k := range All() {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Quote(k.File()) + ": " + strconv.Quote(s[k].String()))
+	}
+	return []byte("{" + b.String() + "}"), nil
+}
+
 // CloneFlags are the CLONE_NEW* bits of the own namespaces.
 func (s Set) CloneFlags() uint64 {
 	var flags uint64
