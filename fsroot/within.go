@@ -37,7 +37,7 @@ func (r *Root) Source(path string) (Source, error) {
 // OpenSource looks at a file or directory of the host; the path becomes
 // absolute.
 func OpenSource(path string) (Source, error) {
-	absolute, err := filepath.Abs(path)
+	absolute, err := Absolute(path)
 	if err != nil {
 		return Source{}, err
 	}
@@ -47,6 +47,15 @@ func OpenSource(path string) (Source, error) {
 	}
 	source, err := stat(fd, absolute)
 	return source, errors.Join(err, unix.Close(fd))
+}
+
+// Absolute makes a path of the host independent of the working directory.
+func Absolute(path string) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("the working directory is gone: %w\nfix: change to a directory that is there", err)
+	}
+	return absolute, nil
 }
 
 func stat(fd int, path string) (Source, error) {

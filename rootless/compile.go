@@ -303,7 +303,10 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // environment is clean but for what was asked for; the last of a name wins.
 func environment(spec *Spec, pl *Plan, a Account) []string {
 	home := a.Home
-	if home == "" {
+	switch {
+	case pl.Root.Host:
+		home = "/tmp" // root's own is out of reach, yours is read-only
+	case home == "":
 		home = "/"
 	}
 	env := []string{"PATH=" + defaultPath, "HOME=" + home, "container=bryo"}

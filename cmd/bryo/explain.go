@@ -19,7 +19,7 @@ import (
 // runExplain takes run's arguments and prints what run would do.
 func runExplain(args []string, s streams) int {
 	flags, r, asProgram, asJSON := explainFlags(s)
-	err := flags.Parse(args)
+	err := parse(flags, args)
 	if err == nil && *asProgram && *asJSON {
 		err = errors.New("--program and --json exclude each other\nfix: give one of them")
 	}

@@ -166,8 +166,9 @@ func envFlags(flags *pflag.FlagSet, r *request) {
 }
 
 func lifeFlags(flags *pflag.FlagSet, r *request) {
-	var interactive, remove bool
+	var interactive, remove, init bool
 	flags.BoolVarP(&interactive, "interactive", "i", false, "taken for podman's sake: input is always passed on")
+	flags.BoolVar(&init, "init", false, "taken for podman's sake: there always is one, unless --as-pid-1")
 	flags.BoolVar(&remove, "rm", false, "taken for podman's sake: nothing is left behind")
 	flags.VarP(each(&r.spec.Labels, "KEY=VALUE", parseLabel), "label", "l", "attach a label")
 	flags.Var(one(&r.life.StatusFD, "FD", parseFD), "status-fd", "write JSON lines about the container to this descriptor")
@@ -177,7 +178,7 @@ func lifeFlags(flags *pflag.FlagSet, r *request) {
 // parseRun reads the command line of run.
 func parseRun(args []string, s streams) (*request, error) {
 	flags, r := runFlags(s)
-	if err := flags.Parse(args); err != nil {
+	if err := parse(flags, args); err != nil {
 		return nil, err
 	}
 	return r, r.finish(flags.Args(), flags)
@@ -189,6 +190,9 @@ func (r *request) finish(args []string, flags *pflag.FlagSet) error {
 		return errors.New("no root file system was given\nfix: bryo run DIRECTORY [COMMAND], or bryo run host COMMAND")
 	}
 	spec := &r.spec
+	if args[0] == "" {
+		return errors.New("the path of the root file system is empty\nfix: bryo run DIRECTORY [COMMAND]; was a variable not set?")
+	}
 	if args[0] == "host" {
 		spec.Root.Host = true
 	} else {
@@ -221,8 +225,8 @@ func parseUser(text string) (string, error) {
 
 func addEnv(env []string, text string) ([]string, error) {
 	key, _, found := strings.Cut(text, "=")
-	if key == "" {
-		return env, fmt.Errorf("%q: write KEY=VALUE, or KEY to pass your own on", text)
+	if key == "" || strings.ContainsAny(key, " \t") {
+		return env, fmt.Errorf("%q: write KEY=VALUE, or KEY to pass your own on; a name has no blanks", text)
 	}
 	if !found {
 		v, there := os.LookupEnv(key)

@@ -176,7 +176,7 @@ func TestRunFlagsRefuse(t *testing.T) {
 		{"--status-fd -1 root", "open descriptor"},
 		{"--status-fd x root", "open descriptor"},
 		{`--pidfile "" root`, "empty path"},
-		{"--read-only=maybe root", "invalid"},
+		{"--read-only=maybe root", "must be true or false"},
 		{"--userns", "needs an argument"},
 	} {
 		r, err := parseRun(words(row.line), discard(t))

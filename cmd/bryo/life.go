@@ -90,7 +90,7 @@ func (l life) begun(c *launch.Container) error {
 	for _, k := range ns.All() {
 		fmt.Fprintf(&b, `, "%s-namespace": %d`, k.File(), c.Namespaces[k])
 	}
-	return l.tell(b.String() + "}\n")
+	return l.write(b.String() + "}\n")
 }
 
 func writePID(path, text string) error {
@@ -98,7 +98,10 @@ func writePID(path, text string) error {
 	return os.WriteFile(path, []byte(text), mode)
 }
 
-func (l life) tell(line string) error {
+// tell tells the exit code.
+func (l life) tell(code int) error { return l.write(fmt.Sprintf("{\"exit-code\": %d}\n", code)) }
+
+func (l life) write(line string) error {
 	if l.StatusFD == noStatus {
 		return nil
 	}
@@ -123,5 +126,5 @@ func (l life) ended(code int) error {
 	if err := l.notBegun(); err != nil {
 		return err
 	}
-	return l.tell(fmt.Sprintf("{\"exit-code\": %d}\n", code))
+	return l.tell(code)
 }

@@ -109,7 +109,7 @@ func TestLifeRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = null.Close() }()
-	if err := (life{StatusFD: int(null.Fd())}).tell("x\n"); err == nil || !strings.Contains(err.Error(), "write to --status-fd") {
+	if err := (life{StatusFD: int(null.Fd())}).write("x\n"); err == nil || !strings.Contains(err.Error(), "write to --status-fd") {
 		t.Errorf("a descriptor that cannot be written: %v", err)
 	}
 }

@@ -25,7 +25,8 @@ func runRun(args []string, s streams) int {
 	}
 	code, err := request.run(s)
 	if err != nil {
-		return report(s, err)
+		code = report(s, err)
+		_ = request.life.tell(code) // the error itself has been told
 	}
 	return code
 }

@@ -17,7 +17,7 @@ func runUnshare(args []string, s streams) int {
 	spec := &rootless.Spec{}
 	flags := unshareFlags(spec)
 	flags.SetOutput(s.err)
-	err := flags.Parse(args)
+	err := parse(flags, args)
 	if err != nil {
 		return report(s, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -159,6 +158,8 @@ func sources(mounts []fsroot.Mount) (map[string]fsroot.Source, error) {
 
 func sourceHint(err error) string {
 	switch {
+	case strings.Contains(err.Error(), "\nfix: "):
+		return ""
 	case errors.Is(err, fs.ErrNotExist):
 		return "\nfix: make it first, or mend the path"
 	case errors.Is(err, fs.ErrPermission):
@@ -191,7 +192,7 @@ func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	if r.Source, err = root.Source(path); err != nil {
 		return err
 	}
-	if r.Source.Path, err = filepath.Abs(path); err != nil {
+	if r.Source.Path, err = fsroot.Absolute(path); err != nil {
 		return err
 	}
 	for file, data := range map[string]*[]byte{"/etc/passwd": &r.Passwd, "/etc/group": &r.Group} {

@@ -24,7 +24,7 @@ func (e *ExecError) Error() string { return e.Path + ": " + e.Why }
 
 // notExecuted says why none of the command's paths could be executed: the
 // first that is there at all explains it.
-func notExecuted(tries []program.Failure, name string) error {
+func notExecuted(tries []program.Failure, name, where string) error {
 	for i := range tries {
 		try := &tries[i]
 		errno := unix.Errno(try.Errno)
@@ -38,9 +38,9 @@ func notExecuted(tries []program.Failure, name string) error {
 			return &ExecError{Path: try.Object, Found: true, Why: errno.Error()}
 		}
 	}
-	why := "no such file in the container"
+	why := "no such file in " + where
 	if !strings.Contains(name, "/") {
-		why = "command not found in the container's PATH"
+		why = "command not found in " + where + "'s PATH"
 	}
 	return &ExecError{Path: name, Why: why}
 }

@@ -182,7 +182,11 @@ func (l *launch) finish() error {
 	if err := l.follow(report.Fork); err != nil {
 		return err
 	}
-	if err := outcome(&report); err != nil {
+	where := "the container"
+	if l.plan.Root.Root.Path == "" {
+		where = "the host" // bryo unshare
+	}
+	if err := outcome(&report, where); err != nil {
 		return err
 	}
 	if l.plan.Process.Terminal {
@@ -198,13 +202,13 @@ func (l *launch) finish() error {
 }
 
 // outcome is nil when the report ends with the command running.
-func outcome(report *program.Report) error {
+func outcome(report *program.Report, where string) error {
 	failed, is := report.Failed()
 	if !is {
 		return nil
 	}
 	if failed.Call == program.CompareName && failed.Errno == program.Errno(unix.ENOENT) {
-		return notExecuted(report.Failures, failed.Object)
+		return notExecuted(report.Failures, failed.Object, where)
 	}
 	return &StepError{failed, meaning(&failed)}
 }
