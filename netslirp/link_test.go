@@ -32,7 +32,7 @@ func TestLoopbackListing(t *testing.T) {
 	got := b.String()
 	for _, want := range []string{
 		"# bring up lo\n",
-		"socket(2, " + strconv.Itoa(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC) + ")",
+		"socket(2, " + strconv.Itoa(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC) + ", 0)",
 		", " + strconv.Itoa(unix.SIOCSIFFLAGS) + ", " + strconv.Quote(string(request)) + ")",
 		"close(",
 	} {

@@ -105,7 +105,8 @@ func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
 func closeOthers(p *program.Program, keep ...int) {
 	p.Step("close", "descriptors")
 	slices.Sort(keep)
-	first := uint64(unix.Stderr) + 1
+	const standard = 3
+	first := uint64(standard)
 	for _, fd := range keep {
 		if uint64(fd) > first {
 			p.CloseRange(first, uint64(fd)-1, 0)

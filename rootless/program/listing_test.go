@@ -55,10 +55,10 @@ openat2(root.0, "etc", {O_CLOEXEC|O_PATH, 0600, RESOLVE_NO_MAGICLINKS|RESOLVE_IN
 close(etc.1)
 # mount /proc
 fsopen("proc", FSOPEN_CLOEXEC) = proc.2
-fsconfig(proc.2, FSCONFIG_SET_STRING, "source", "proc")
-fsconfig(proc.2, FSCONFIG_SET_STRING, "hidepid", "2")
-fsconfig(proc.2, FSCONFIG_SET_FLAG, "ro")
-fsconfig(proc.2, FSCONFIG_CMD_CREATE)
+fsconfig(proc.2, FSCONFIG_SET_STRING, "source", "proc", 0)
+fsconfig(proc.2, FSCONFIG_SET_STRING, "hidepid", "2", 0)
+fsconfig(proc.2, FSCONFIG_SET_FLAG, "ro", 0, 0)
+fsconfig(proc.2, FSCONFIG_CMD_CREATE, 0, 0, 0)
 fsmount(proc.2, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV) = proc.3
 mount_setattr(proc.3, "", AT_EMPTY_PATH|AT_RECURSIVE, {MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, 0}, 32)  // may fail ENOSYS
 move_mount(proc.3, "", root.0, "", MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)
