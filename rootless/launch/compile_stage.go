@@ -158,7 +158,16 @@ func execute(p *program.Program, c *rootless.Process, errorFD int) {
 		p.Into(head.At(program.SendableLength))
 		unreadable := p.SkipOn(program.Errno(unix.EISDIR), program.Errno(unix.EAGAIN), program.Errno(unix.EINVAL))
 		p.Send(program.FD(errorFD), head)
+		p.Compare(program.Num(0), 1, 1, program.Errno(unix.EEXIST))
+		sent := p.SkipOn(program.Errno(unix.EEXIST))
 		p.Land(absent)
+		// What is there but cannot be read is told from a directory of the path
+		// that cannot be searched.
+		p.Syscall(unix.SYS_FACCESSAT, program.CWD(), program.Text(path), program.Num(unix.F_OK))
+		gone := p.SkipOn()
+		p.Send(program.FD(errorFD), head)
+		p.Land(sent)
+		p.Land(gone)
 		p.Land(unreadable)
 	}
 	p.Step("execute", c.Argv[0])

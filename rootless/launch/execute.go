@@ -32,6 +32,7 @@ func notExecuted(tries []program.Failure, name, where string) error {
 		case !try.Tolerated:
 		case try.Data != nil:
 			return &ExecError{Path: try.Object, Found: true, Why: explain(errno, try.Data)}
+		case errors.Is(errno, unix.EACCES) && !strings.Contains(name, "/"): // a directory of PATH that is not the user's
 		case errors.Is(errno, unix.EACCES):
 			return &ExecError{Path: try.Object, Found: true, Why: "permission denied; is it a directory, not executable, or on a noexec mount?"}
 		case !errors.Is(errno, unix.ENOENT) && !errors.Is(errno, unix.ENOTDIR):
