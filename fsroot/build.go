@@ -110,7 +110,7 @@ const kernelResolve = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RES
 
 // tmpfs makes a tmpfs that is attached nowhere yet.
 func (b *Builder) tmpfs(mode uint32, size, attributes uint64) program.Arg {
-	fs := b.p.Fsopen("tmpfs")
+	fs := b.open("tmpfs")
 	b.p.FsconfigString(fs, "mode", strconv.FormatUint(uint64(mode), 8))
 	if size > 0 {
 		b.p.FsconfigString(fs, "size", strconv.FormatUint(size, 10))

@@ -97,7 +97,7 @@ func (b *Builder) ptsOptions() []option {
 // mountDev mounts a file system on a new directory of /dev.
 func (b *Builder) mountDev(name, kind string, options []option, attributes uint64) program.Arg {
 	b.p.Step("mount", "/dev/"+name)
-	fs := b.p.Fsopen(kind)
+	fs := b.open(kind)
 	for _, o := range options {
 		b.p.FsconfigString(fs, o.key, o.value)
 	}

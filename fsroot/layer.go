@@ -62,7 +62,7 @@ func (b *Builder) writable(lower, at program.Arg) program.Arg {
 // so that no path of the host is parsed as options.
 func (b *Builder) overlay(lower, at program.Arg, attributes uint64) program.Arg {
 	b.stack(lower, at)
-	fs := b.p.Fsopen("overlay")
+	fs := b.open("overlay")
 	for _, o := range []option{{"lowerdir", "lower"}, {"upperdir", "upper"}, {"workdir", "work"}} {
 		b.p.FsconfigString(fs, o.key, o.value)
 	}

@@ -155,6 +155,13 @@ func (b *Builder) restrict(mount program.Arg, attributes uint64) {
 	}
 }
 
+// open begins a new file system, which mountinfo shows under its kind's name.
+func (b *Builder) open(kind string) program.Arg {
+	fs := b.p.Fsopen(kind)
+	b.p.FsconfigString(fs, "source", kind)
+	return fs
+}
+
 func (b *Builder) prepareProc() {
 	b.p.Step("mount", "/proc")
 	if b.plan.Proc == HostProc {
@@ -162,7 +169,7 @@ func (b *Builder) prepareProc() {
 		b.restrict(b.proc, kernelAttributes)
 		return
 	}
-	fs := b.p.Fsopen("proc")
+	fs := b.open("proc")
 	b.p.FsconfigCreate(fs)
 	b.proc = b.p.Fsmount("proc", fs, kernelAttributes)
 }
@@ -180,7 +187,7 @@ func (b *Builder) prepareSys() {
 		return
 	}
 	b.p.Step("mount", "/sys")
-	fs := b.p.Fsopen("sysfs")
+	fs := b.open("sysfs")
 	b.p.FsconfigCreate(fs)
 	b.sys = b.p.Fsmount("sys", fs, kernelAttributes|unix.MOUNT_ATTR_RDONLY)
 	b.p.Tolerate(program.Errno(unix.EPERM))

@@ -393,5 +393,5 @@ func (r Range) end() uint64 { return uint64(r.Start) + uint64(r.Count) }
 func (r Range) contains(id uint32) bool { return id >= r.Start && uint64(id) < r.end() }
 
 func (r Range) overlaps(other Range) bool {
-	return uint64(r.Start) < other.end() && uint64(other.Start) < r.end()
+	return r.Count > 0 && other.Count > 0 && uint64(r.Start) < other.end() && uint64(other.Start) < r.end()
 }

@@ -164,7 +164,7 @@ func hostFiles() map[string]string {
 	}
 }
 
-func TestRanges(t *testing.T) {
+func TestAsRootRanges(t *testing.T) {
 	needRoot(t)
 	none := func(f map[string]string, name string) { f[name] = "other:900000:65536\n" }
 	for _, row := range []struct {
@@ -218,7 +218,7 @@ func TestRanges(t *testing.T) {
 	}
 }
 
-func TestName(t *testing.T) {
+func TestAsRootName(t *testing.T) {
 	needRoot(t)
 	inEtc(t, hostFiles())
 	for uid, want := range map[uint32]string{0: "root", 1234: "me", 4321: ""} {

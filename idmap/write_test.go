@@ -150,7 +150,7 @@ func TestTheKernelTakesOneIDWithoutHelpers(t *testing.T) {
 	}
 }
 
-func TestTheKernelAgreesWithValidate(t *testing.T) {
+func TestAsRootTheKernelAgreesWithValidate(t *testing.T) {
 	needRoot(t)
 	if os.Getpagesize() != pageSize {
 		t.Skip("needs pages of 4096 bytes")
@@ -176,7 +176,7 @@ func TestTheKernelAgreesWithValidate(t *testing.T) {
 	}
 }
 
-func TestTheHelpersTakeWhatIsChosen(t *testing.T) {
+func TestAsRootTheHelpersTakeWhatIsChosen(t *testing.T) {
 	needRoot(t)
 	for _, row := range []struct {
 		name  string

@@ -163,7 +163,7 @@ func (c *clinic) expect(t *testing.T, got *diagnosis, status string, ids ...stri
 
 // TestDoctor makes each condition for real. Two need a virtual machine and are
 // not here: Debian's unprivileged_userns_clone, and AppArmor.
-func TestDoctor(t *testing.T) {
+func TestAsRootDoctor(t *testing.T) {
 	c := newClinic(t)
 	t.Run("ids", c.onIDs)
 	t.Run("user namespaces", c.onUserNamespaces)

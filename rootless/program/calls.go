@@ -48,12 +48,9 @@ func (p *Program) WriteFrom(fd Arg, from Buffer, off, n int) {
 	p.do(unix.SYS_WRITE, fd, from.At(off), Num(n))
 }
 
-// Fsopen begins a new file system: fsopen(2). It shows under its kind's name
-// in mountinfo.
+// Fsopen begins a new file system: fsopen(2).
 func (p *Program) Fsopen(kind string) Arg {
-	fs := p.get(kind, unix.SYS_FSOPEN, Text(kind), styled(fsopenFlags, unix.FSOPEN_CLOEXEC))
-	p.FsconfigString(fs, "source", kind)
-	return fs
+	return p.get(kind, unix.SYS_FSOPEN, Text(kind), styled(fsopenFlags, unix.FSOPEN_CLOEXEC))
 }
 
 // FsconfigString sets one of its options: fsconfig(2).

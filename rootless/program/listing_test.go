@@ -55,7 +55,6 @@ openat2(root.0, "etc", {O_CLOEXEC|O_PATH, 0600, RESOLVE_NO_MAGICLINKS|RESOLVE_IN
 close(etc.1)
 # mount /proc
 fsopen("proc", FSOPEN_CLOEXEC) = proc.2
-fsconfig(proc.2, FSCONFIG_SET_STRING, "source", "proc", 0)
 fsconfig(proc.2, FSCONFIG_SET_STRING, "hidepid", "2", 0)
 fsconfig(proc.2, FSCONFIG_SET_FLAG, "ro", 0, 0)
 fsconfig(proc.2, FSCONFIG_CMD_CREATE, 0, 0, 0)
