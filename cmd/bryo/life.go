@@ -68,7 +68,11 @@ func (l life) supervise(c *launch.Container, terminal bool, s streams) (code int
 	}
 	defer func() { err = errors.Join(err, l.ended(code)) }()
 	if terminal {
-		if err := errors.Join(window.begin(), c.Attach(window.in, window.out)); err != nil {
+		err := errors.Join(window.begin(), c.Attach(window.in, window.out))
+		if errors.Is(err, unix.EPIPE) { // nobody reads any more: as for any program
+			return signalExitBase + int(unix.SIGPIPE), c.Kill()
+		}
+		if err != nil {
 			return 0, errors.Join(err, c.Kill())
 		}
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
 
 	"bryo/rootless"
 	"bryo/rootless/host"
@@ -40,6 +42,9 @@ func (r *request) run(s streams) (code int, err error) {
 			err = errors.Join(err, r.life.notBegun())
 		}
 	}()
+	if err := r.checkStreams(s); err != nil {
+		return 0, err
+	}
 	plan, err := plan(&r.spec)
 	if err != nil {
 		return 0, err
@@ -58,6 +63,23 @@ func (r *request) run(s streams) (code int, err error) {
 		return r.life.supervise(container, false, s)
 	}
 	return 0, errors.Join(err, container.Kill())
+}
+
+// checkStreams refuses what would lay a directory of the host open to the
+// container: with one of its own terminal it gets none of them.
+func (r *request) checkStreams(s streams) error {
+	if r.spec.Process.Terminal {
+		return nil
+	}
+	for _, stream := range []struct {
+		file *os.File
+		name string
+	}{{s.in, "input"}, {s.out, "output"}, {s.err, "error"}} {
+		if info, err := stream.file.Stat(); err == nil && info.IsDir() {
+			return fmt.Errorf("standard %s is a directory, through which the container could reach your files\nfix: redirect it from or to a file, as < /dev/null", stream.name)
+		}
+	}
+	return nil
 }
 
 // plan decides everything for this host.

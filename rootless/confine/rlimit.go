@@ -75,6 +75,13 @@ func ParseLimit(value string) (Limit, error) {
 	return Limit{}, fmt.Errorf("ulimit %q: no such limit; there are as core cpu data fsize memlock nofile nproc stack and those of getrlimit(2)", value)
 }
 
+func amount(n uint64) string {
+	if n == Unlimited {
+		return "unlimited"
+	}
+	return strconv.FormatUint(n, 10)
+}
+
 func parseAmount(s string) (uint64, error) {
 	if s == "-1" || s == "unlimited" {
 		return Unlimited, nil
@@ -96,8 +103,8 @@ func Limits(asked []Limit, hard func(resource int) uint64) ([]Limit, error) {
 	}
 	for _, a := range asked {
 		if most := hard(a.Resource); a.Hard > most {
-			return nil, fmt.Errorf("ulimit %s=%d:%d: your own hard limit is %d; ask for less, or have it raised (limits.conf(5))",
-				ResourceName(a.Resource), a.Soft, int64(a.Hard), most)
+			return nil, fmt.Errorf("ulimit %s=%s:%s: your own hard limit is %d; ask for less, or have it raised (limits.conf(5))",
+				ResourceName(a.Resource), amount(a.Soft), amount(a.Hard), most)
 		}
 		limits = replace(limits, a)
 	}

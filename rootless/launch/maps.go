@@ -65,7 +65,7 @@ func startHelper(path string, argv []string) (*helper, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := program.New()
+	p := &program.Program{} // a few calls: New makes room for a whole launch
 	p.Step("run", path)
 	p.Dup3(program.FD(said.write.fd()), 2, 0)
 	resetSignals(p)
