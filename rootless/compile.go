@@ -101,12 +101,13 @@ func noRangesWarning(facts *Facts) string {
 	if name == "" {
 		name = strconv.FormatUint(uint64(facts.Self.UID), 10)
 	}
+	const many = 65536
 	var add string
-	if !facts.HasSubUIDs {
-		add += " --add-subuids 100000-165535"
+	if first := facts.FreeUIDs; first != 0 {
+		add += fmt.Sprintf(" --add-subuids %d-%d", first, first+many-1)
 	}
-	if !facts.HasSubGIDs {
-		add += " --add-subgids 100000-165535"
+	if first := facts.FreeGIDs; first != 0 {
+		add += fmt.Sprintf(" --add-subgids %d-%d", first, first+many-1)
 	}
 	return fmt.Sprintf("you have no subordinate ids, only one id is mapped; as root: usermod%s %s, or say --userns single", add, name)
 }
@@ -134,7 +135,11 @@ const defaultShm = 64 << 20
 
 func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	if facts.Root.Empty {
-		return fmt.Errorf("the root file system %s is empty\nfix: unpack one into it, as: mmdebstrap --variant=minbase stable - | tar -C %s -x",
+		return fmt.Errorf("the root file system %s is empty\nfix: unpack one into it, as: mmdebstrap --variant=minbase stable - | bryo unshare tar -C %s -x --exclude './dev/*'",
+			spec.Root.Path, spec.Root.Path)
+	}
+	if facts.Root.Foreign {
+		return fmt.Errorf("%s is no root file system: neither bin nor usr is there, nor the command\nfix: give the directory of one; to work on files, mount them into it: -v %s:/src",
 			spec.Root.Path, spec.Root.Path)
 	}
 	set := pl.Namespaces

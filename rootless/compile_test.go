@@ -261,7 +261,7 @@ func TestWarningsAreOneLineWithAFix(t *testing.T) {
 		change func(*Spec, *Facts)
 		want   []string
 	}{
-		{"no ranges", func(_ *Spec, f *Facts) { f.UIDs = nil }, []string{"only one id", "usermod --add-subuids", " ann,", "--userns single"}},
+		{"no ranges", func(_ *Spec, f *Facts) { f.UIDs, f.FreeUIDs = nil, 165536 }, []string{"only one id", "usermod --add-subuids 165536-231071 ann,", "--userns single"}},
 		{"no ranges and no name", func(_ *Spec, f *Facts) { f.UIDs, f.Name = nil, "" }, []string{"usermod", " 1000,"}},
 		{"no helper", func(_ *Spec, f *Facts) { f.Helpers.UID = "" }, []string{"newuidmap", "only one id", "uidmap"}},
 		{"no helper and no ranges", func(_ *Spec, f *Facts) { f.Helpers, f.UIDs = Helpers{}, nil }, []string{"no subordinate ids"}},
@@ -594,7 +594,7 @@ func TestRefusals(t *testing.T) {
 		}, "your own hard limit is 1048576"},
 		{"no limit above the user's", func(s *Spec, _ *Facts) {
 			s.Process.Limits = []confine.Limit{{Resource: unix.RLIMIT_NPROC, Soft: 1, Hard: confine.Unlimited}}
-		}, "nproc=1:-1"},
+		}, "nproc=1:unlimited"},
 		{"no command and no shell", func(s *Spec, f *Facts) { s.Process.Args, f.Root.Shell = nil, "" }, ErrNoShell.Error()},
 		{"an empty command", func(s *Spec, _ *Facts) { s.Process.Args = []string{""} }, "empty string"},
 		{"an empty entrypoint", func(s *Spec, _ *Facts) { s.Process.Entrypoint = []string{""} }, "empty string"},

@@ -15,18 +15,19 @@ type Facts struct {
 	Name string // the user's login name, "" if there is none
 	UIDs []idmap.Range
 	GIDs []idmap.Range
-	// Whether there are ranges of each kind; one alone is not used.
-	HasSubUIDs, HasSubGIDs bool
-	Helpers                Helpers
-	Kernel                 Kernel
-	Root                   RootFacts
-	Sources                map[string]fsroot.Source // of the mounts, by the path in the Spec
-	Limits                 map[int]uint64           // hard limits by RLIMIT_*
-	Resolver               string                   // the host's /etc/resolv.conf
-	Hosts                  string                   // the host's /etc/hosts
-	Window                 tty.Size                 // of bryo's own terminal
-	JoinedIDs              idmap.Choice             // the maps of the joined user namespace
-	Joined                 []Joined                 // as Spec.Namespaces.Joined, the user namespace first
+	// Where a range could begin that the user lacks, behind all others; 0 for a
+	// kind of which there is one.
+	FreeUIDs, FreeGIDs uint32
+	Helpers            Helpers
+	Kernel             Kernel
+	Root               RootFacts
+	Sources            map[string]fsroot.Source // of the mounts, by the path in the Spec
+	Limits             map[int]uint64           // hard limits by RLIMIT_*
+	Resolver           string                   // the host's /etc/resolv.conf
+	Hosts              string                   // the host's /etc/hosts
+	Window             tty.Size                 // of bryo's own terminal
+	JoinedIDs          idmap.Choice             // the maps of the joined user namespace
+	Joined             []Joined                 // as Spec.Namespaces.Joined, the user namespace first
 }
 
 // Helpers are newuidmap and newgidmap, by absolute path; "" if missing.
@@ -43,6 +44,7 @@ type Kernel struct {
 type RootFacts struct {
 	Source  fsroot.Source
 	Empty   bool
+	Foreign bool           // something else: no programs, and not the command
 	Missing []string       // mount points that are not there and cannot be made in place
 	Entries []fsroot.Entry // of a root that cannot be one overlay
 	Passwd  []byte         // /etc/passwd, nil if there is none

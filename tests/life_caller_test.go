@@ -32,7 +32,7 @@ func TestCallers(t *testing.T) {
 		{"everything closed, a terminal", `bryo run -t "$1" sh -c 'exit 3' <&- >&- 2>&-`, 3, "", ""},
 		{"everything closed, a refusal", `bryo run "$1" frobnicate <&- >&- 2>&-`, 127, "", ""},
 		{"full output", `bryo run "$1" echo word >/dev/full`, 1, "", "No space left"},
-		{"input is a directory", `bryo run "$1" sh -c 'cat 2>/dev/null || echo no' < /`, 0, "no\n", ""},
+		{"input is a directory", `bryo run "$1" sh -c 'cat 2>/dev/null || echo no' < /`, 125, "", "input is a directory"},
 		{"deleted directory", `mkdir d; cd d; rmdir ../d; bryo run "$1" pwd`, 0, "/\n", ""},
 		{"deleted directory, the host's root", `mkdir d; cd d; rmdir ../d; bryo run host pwd`, 0, "/\n", ""},
 		{"forbidden directory", `mkdir p; cd p; chmod 0 .; bryo run "$1" pwd; code=$?; chmod 700 .; exit $code`, 0, "/\n", ""},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -126,7 +128,12 @@ func probeIDs(spec *rootless.Spec, facts *rootless.Facts) error {
 		return err
 	}
 	if len(facts.UIDs) == 0 {
-		facts.HasSubUIDs, facts.HasSubGIDs = idmap.Has(idmap.UID, facts.Self.UID, facts.Name), idmap.Has(idmap.GID, facts.Self.UID, facts.Name)
+		if !idmap.Has(idmap.UID, facts.Self.UID, facts.Name) {
+			facts.FreeUIDs = firstFree(text("/etc/subuid"))
+		}
+		if !idmap.Has(idmap.GID, facts.Self.UID, facts.Name) {
+			facts.FreeGIDs = firstFree(text("/etc/subgid"))
+		}
 	}
 	for kind, path := range map[idmap.Kind]*string{idmap.UID: &facts.Helpers.UID, idmap.GID: &facts.Helpers.GID} {
 		if *path, err = idmap.Helper(kind); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -202,11 +209,25 @@ func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	}
 	if r.Passwd == nil {
 		r.Empty = root.Empty()
+		r.Foreign = !r.Empty && foreign(spec, root)
 	}
 	if len(spec.Process.Args)+len(spec.Process.Entrypoint) == 0 {
 		r.Shell = shell(root, r.Passwd)
 	}
 	return probeLayer(spec, root, r)
+}
+
+// foreign says whether a directory is no root file system, before a launch
+// makes mount points in somebody's project.
+func foreign(spec *rootless.Spec, root *fsroot.Root) bool {
+	if len(spec.Mounts) > 0 {
+		return false // the programs may come from there
+	}
+	has := []string{"bin", "usr", "sbin"}
+	if argv := append(spec.Process.Entrypoint, spec.Process.Args...); len(argv) > 0 && strings.Contains(argv[0], "/") {
+		has = append(has, path.Join("/", spec.Process.Dir, argv[0]), argv[0])
+	}
+	return !slices.ContainsFunc(has, root.Has)
 }
 
 func rootHint(err error) string {
