@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"bryo/fsroot"
 	"bryo/idmap"
 	"bryo/rootless/confine"
@@ -247,6 +249,9 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 	}
 	if account.UID != 0 {
 		p.Ambient = spec.Process.Caps.Add & p.Caps
+	}
+	if spec.Root.Host && p.Caps&(1<<unix.CAP_SYS_ADMIN) != 0 {
+		return errors.New("--cap-add sys_admin: it could unmount what covers the host's own /proc, /tmp and /run, and write to them\nfix: take a root file system other than host, or leave the capability out")
 	}
 	if spec.Process.Umask != nil {
 		p.Umask = *spec.Process.Umask

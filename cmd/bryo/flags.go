@@ -135,7 +135,7 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Var(&value{kind: "COMMAND", set: func(s string) error { p.Entrypoint = entrypoint(s); return nil }}, "entrypoint", "execute this, with COMMAND and its arguments behind it")
 	flags.Var(each(&p.Limits, "NAME=SOFT[:HARD]", confine.ParseLimit), "ulimit", "set a resource limit")
 	flags.Var(&value{kind: "MODE", set: func(s string) error { return setUmask(p, s) }}, "umask", "file mode mask, octal")
-	flags.Var(capFlag(&p.Caps.Add), "cap-add", "keep a capability")
+	flags.Var(capFlag(&p.Caps.Add), "cap-add", "keep a capability; sys_admin can undo masks and read-only mounts")
 	flags.Var(capFlag(&p.Caps.Drop), "cap-drop", "drop a capability, or all")
 	flags.Var(one(&p.StopSignal, "SIGNAL", parseSignal), "stop-signal", "what stops the command")
 	flags.BoolVar(&p.AsPID1, "as-pid-1", false, "make the command PID 1, without bryo's init")

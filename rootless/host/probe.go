@@ -224,7 +224,7 @@ func foreign(spec *rootless.Spec, root *fsroot.Root) bool {
 		return false // the programs may come from there
 	}
 	has := []string{"bin", "usr", "sbin"}
-	if argv := append(spec.Process.Entrypoint, spec.Process.Args...); len(argv) > 0 && strings.Contains(argv[0], "/") {
+	if argv := slices.Concat(spec.Process.Entrypoint, spec.Process.Args); len(argv) > 0 && strings.Contains(argv[0], "/") {
 		has = append(has, path.Join("/", spec.Process.Dir, argv[0]), argv[0])
 	}
 	return !slices.ContainsFunc(has, root.Has)
