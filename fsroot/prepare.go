@@ -37,8 +37,7 @@ func NewBuilder(plan *Plan, p *program.Program) *Builder { return &Builder{plan:
 
 const (
 	cloneTree = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE
-	// What the host's files are: the user's own words, links followed.
-	openPath = unix.O_PATH | unix.O_CLOEXEC
+	openPath  = unix.O_PATH | unix.O_CLOEXEC
 )
 
 // Prepare takes what comes from the host: the root, sources and devices as

@@ -58,7 +58,7 @@ func (r *Root) Entries(below []string) ([]Entry, error) {
 		e := Entry{Name: found.Name(), Dir: found.IsDir()}
 		e.Mixed = slices.ContainsFunc(below, func(path string) bool { return Under(path, "/"+e.Name) })
 		switch {
-		case slices.Contains([]string{procDir, sysDir, devDir}, e.Name):
+		case Made("/" + e.Name):
 			continue
 		case found.Type()&os.ModeSymlink != 0:
 			const longest = 4096 // PATH_MAX

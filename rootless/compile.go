@@ -326,12 +326,23 @@ func environment(spec *Spec, pl *Plan, a Account) []string {
 	if pl.Process.Terminal {
 		env = append(env, "TERM=xterm")
 	}
-	for _, e := range spec.Process.Env {
+	return lastOfEach(append(env, spec.Process.Env...))
+}
+
+// lastOfEach keeps of the variables with one name the last.
+func lastOfEach(env []string) []string {
+	last := make(map[string]int, len(env))
+	for i, e := range env {
 		key, _, _ := strings.Cut(e, "=")
-		env = slices.DeleteFunc(env, func(have string) bool { return strings.HasPrefix(have, key+"=") })
-		env = append(env, e)
+		last[key] = i
 	}
-	return env
+	kept := env[:0]
+	for i, e := range env {
+		if key, _, _ := strings.Cut(e, "="); last[key] == i {
+			kept = append(kept, e)
+		}
+	}
+	return kept
 }
 
 // command decides what is executed: the entrypoint and arguments, or a shell.

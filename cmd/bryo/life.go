@@ -53,6 +53,17 @@ func (l life) checkStatus() error {
 	return nil
 }
 
+// await waits for the container's end. When nothing of Go is needed while it
+// runs, a supervisor of a few KB takes this process's place.
+func (l life) await(c *launch.Container, terminal bool, s streams) (int, error) {
+	if !terminal && !l.stays() {
+		if err := c.Become(); !errors.Is(err, launch.ErrNoSupervisor) {
+			return 0, errors.Join(err, c.Kill())
+		}
+	}
+	return l.supervise(c, terminal, s)
+}
+
 // supervise stays with a container that needs more than a supervisor can do:
 // a terminal, a status stream, a pid file.
 func (l life) supervise(c *launch.Container, terminal bool, s streams) (code int, err error) {
@@ -115,8 +126,8 @@ func (l life) write(line string) error {
 	return nil
 }
 
-// notBegun removes what check made.
-func (l life) notBegun() error {
+// removePID removes the pid file.
+func (l life) removePID() error {
 	if l.PIDFile == "" {
 		return nil
 	}
@@ -127,7 +138,7 @@ func (l life) notBegun() error {
 }
 
 func (l life) ended(code int) error {
-	if err := l.notBegun(); err != nil {
+	if err := l.removePID(); err != nil {
 		return err
 	}
 	return l.tell(code)

@@ -64,7 +64,7 @@ func TestStatusStream(t *testing.T) {
 
 func TestNoLifeTellsNothing(t *testing.T) {
 	l := life{StatusFD: noStatus}
-	for _, do := range []func() error{l.check, func() error { return l.begun(&launch.Container{}) }, func() error { return l.ended(0) }, l.notBegun} {
+	for _, do := range []func() error{l.check, func() error { return l.begun(&launch.Container{}) }, func() error { return l.ended(0) }, l.removePID} {
 		if err := do(); err != nil {
 			t.Error(err)
 		}

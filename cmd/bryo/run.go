@@ -18,8 +18,7 @@ type request struct {
 	hostEnv, fileEnv []string // what -e overrides
 }
 
-// runRun runs a command in a new container. When nothing of Go is needed while
-// it runs, a supervisor of a few KB takes this process's place.
+// runRun runs a command in a new container.
 func runRun(args []string, s streams) int {
 	request, err := parseRun(args, s)
 	if err != nil {
@@ -39,7 +38,7 @@ func (r *request) run(s streams) (code int, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, r.life.notBegun())
+			err = errors.Join(err, r.life.removePID())
 		}
 	}()
 	if err := r.checkStreams(s); err != nil {
@@ -55,14 +54,7 @@ func (r *request) run(s streams) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if plan.Process.Terminal || r.life.stays() {
-		return r.life.supervise(container, plan.Process.Terminal, s)
-	}
-	err = container.Become()
-	if errors.Is(err, launch.ErrNoSupervisor) {
-		return r.life.supervise(container, false, s)
-	}
-	return 0, errors.Join(err, container.Kill())
+	return r.life.await(container, plan.Process.Terminal, s)
 }
 
 // checkStreams refuses what would lay a directory of the host open to the

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"os"
 
 	"github.com/spf13/pflag"
@@ -32,14 +31,11 @@ func runUnshare(args []string, s streams) int {
 	if err != nil {
 		return report(s, err)
 	}
-	err = container.Become()
-	if errors.Is(err, launch.ErrNoSupervisor) {
-		code, err := life{StatusFD: noStatus}.supervise(container, false, s)
-		if err == nil {
-			return code
-		}
+	code, err := life{StatusFD: noStatus}.await(container, false, s)
+	if err != nil {
+		return report(s, err)
 	}
-	return report(s, errors.Join(err, container.Kill()))
+	return code
 }
 
 func unshareFlags(spec *rootless.Spec) *pflag.FlagSet {

@@ -166,7 +166,7 @@ func (l *launch) finish() error {
 	l.errors.write.close()
 	if l.plan.IDs.Helpers {
 		if err := mapIDs(l.plan, l.child.PID); err != nil {
-			return err
+			return l.explain(err)
 		}
 		if _, err := unix.Write(l.maps.write.fd(), []byte{1}); err != nil {
 			return fmt.Errorf("tell that ids are mapped: %w", err)
@@ -199,6 +199,17 @@ func (l *launch) finish() error {
 	// The child's change of ids made this process undumpable, with which it
 	// shared memory: prctl(2).
 	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0))
+}
+
+// explain looks for what went wrong before the ids could be mapped: helpers do
+// not map the ids of a child that has ended.
+func (l *launch) explain(err error) error {
+	_ = unix.PidfdSendSignal(l.pidfd.fd(), unix.SIGKILL, nil, 0)
+	report, readErr := l.child.ReadReport(program.Pipe(l.errors.read.fd()), l.stage)
+	if failed, is := report.Failed(); readErr == nil && is {
+		return &StepError{failed, meaning(&failed)}
+	}
+	return err
 }
 
 // outcome is nil when the report ends with the command running.

@@ -33,10 +33,7 @@ const numSignals = 64
 // goroutine is locked to its thread.
 func Hold() (*Held, error) {
 	h := &Held{}
-	all := allSignals()
-	for _, s := range Ignored() {
-		all.Val[0] &^= 1 << (s - 1)
-	}
+	all := unignored()
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &h.mask); err != nil {
 		return nil, os.NewSyscallError("sigprocmask", err)
 	}

@@ -31,7 +31,7 @@ type cloneArgs struct {
 // Start makes a child in new namespaces (flags: CLONE_NEW*) that carries the
 // program out. The child shares this process's memory until it executes
 // something, has all signals blocked and every handler reset, and a copy of
-// the descriptor table. Its failure is written to errorFD: see ReadFailures.
+// the descriptor table. Its failure is written to errorFD: see ReadReport.
 //
 // The caller has locked the main thread: parent-death signals follow the
 // thread that made the child. Release gives the arena back once the child has
@@ -246,10 +246,7 @@ func Become(image, pidfd int) error {
 	}
 	// A blocked signal waits for the supervisor even if the caller ignores it
 	// (nohup(1), a shell's background jobs): those stay unblocked, and away.
-	blocked := allSignals()
-	for _, s := range Ignored() {
-		blocked.Val[0] &^= 1 << (s - 1)
-	}
+	blocked := unignored()
 	var old unix.Sigset_t
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &blocked, &old); err != nil {
 		return os.NewSyscallError("sigprocmask", err)
@@ -275,6 +272,15 @@ func Ignored() []unix.Signal {
 		}
 	}
 	return list
+}
+
+// unignored is every signal that the caller does not ignore.
+func unignored() unix.Sigset_t {
+	set := allSignals()
+	for _, s := range Ignored() {
+		set.Val[0] &^= 1 << (s - 1)
+	}
+	return set
 }
 
 // SignalGroup sends a signal to the init behind pidfd for the process group of
