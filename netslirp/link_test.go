@@ -51,7 +51,13 @@ func TestLoopbackUp(t *testing.T) {
 		bringUp(t)
 		return
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestLoopbackUp$", "-test.v")
+	inside(t)
+}
+
+// inside runs the test again, in user and network namespaces of its own.
+func inside(t *testing.T) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), insideVariable+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
