@@ -3,11 +3,21 @@ module bryo
 go 1.26.0
 
 require (
+	github.com/landlock-lsm/go-landlock v0.11.0
 	github.com/moby/sys/mountinfo v0.7.3
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/rootless-containers/rootlesskit/v3 v3.3.0
 	github.com/spf13/pflag v1.1.0
+	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0
+	golang.org/x/time v0.16.0
+	gvisor.dev/gvisor v0.0.0-20260413194555-9680d69bf798
 )
 
-require golang.org/x/tools v0.43.0 // indirect
+require (
+	github.com/containernetworking/plugins v1.9.1 // indirect
+	github.com/google/btree v1.1.3 // indirect
+	golang.org/x/exp v0.0.0-20231110203233-9a3e6036ecaa // indirect
+	golang.org/x/tools v0.43.0 // indirect
+	kernel.org/pub/linux/libs/security/libcap/psx v1.2.77 // indirect
+)

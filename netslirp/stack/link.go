@@ -1,0 +1,327 @@
+package stack
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+const (
+	vnetSize     = 10 // struct virtio_net_hdr
+	ethernetSize = 14
+	small        = 2048  // what is rather copied than kept in a large buffer
+	largest      = 65536 // the size of netstack's own largest buffers, which are used again
+)
+
+// link is netstack's end of the container's network device. The device gives
+// and takes packets of up to 64 KiB, which the kernel of the container's side
+// takes for many: the virtio header of each says into what it is to be cut, and
+// that its checksum is still to be made.
+type link struct {
+	files    []*os.File
+	fds      []int // of the files
+	ethernet bool
+	mtu      uint32
+	tap      func([]byte, bool)
+	echo     func(packet []byte) bool // takes echo requests, which netstack would answer itself
+
+	dispatcher atomic.Pointer[stack.NetworkDispatcher]
+	peer       atomic.Pointer[[6]byte] // the container's hardware address
+
+	writing sync.RWMutex // held for writing by close: a timer of netstack's may send late, when the number is another file's
+	closed  bool
+}
+
+func newLink(o Options) (*link, error) {
+	l := &link{fds: o.FDs, ethernet: o.Ethernet, mtu: o.MTU, tap: o.Tap}
+	if len(o.FDs) == 0 {
+		return nil, errors.New("no network device")
+	}
+	for _, fd := range o.FDs {
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, fmt.Errorf("network device: %w", err)
+		}
+		l.files = append(l.files, os.NewFile(uintptr(fd), "device"))
+	}
+	if !o.Ethernet {
+		// A device that was made without offloads stays so: it is slower.
+		_ = unix.IoctlSetInt(o.FDs[0], unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6)
+	}
+	return l, nil
+}
+
+// stop makes all readers end; it may be called more than once.
+func (l *link) stop() {
+	for _, f := range l.files {
+		_ = f.SetReadDeadline(time.Now())
+	}
+}
+
+func (l *link) close() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.closed = true
+	for _, f := range l.files {
+		_ = f.Close()
+	}
+}
+
+// run reads every queue until stop, or until the device is gone.
+func (l *link) run(ctx context.Context) error {
+	errs := make([]error, len(l.files))
+	var readers sync.WaitGroup
+	for i, f := range l.files {
+		readers.Go(func() {
+			errs[i] = l.read(f)
+			l.stop()
+		})
+	}
+	readers.Wait()
+	failed := errors.Join(errs...)
+	if ctx.Err() != nil {
+		failed = nil // it was to end
+	}
+	return failed
+}
+
+// read delivers what comes from one queue. It waits in the runtime's poller: a
+// packet, what netstack makes of it and the host's socket then mostly meet on
+// one thread, and no other has to be woken.
+func (l *link) read(f *os.File) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	head := make([]byte, vnetSize+l.linkSize())
+	view := buffer.NewViewSize(largest)
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		for {
+			body := view.AsSlice()
+			n, errno := readv(int(fd), head, body)
+			switch length := n - len(head); {
+			case errno == unix.EINTR:
+			case errno == unix.EAGAIN || errno == unix.EIO || errno == unix.ENETDOWN:
+				return false // nothing there, or set down by the container, which may set it up again
+			case errno != 0:
+				failed = fmt.Errorf("the network device is gone: %w", errno)
+				return true
+			case length < 1:
+			case length < small:
+				l.deliver(head, body[:length], buffer.MakeWithData(body[:length]))
+			default:
+				view.CapLength(length)
+				l.deliver(head, body[:length], buffer.MakeWithView(view))
+				view = buffer.NewViewSize(largest)
+			}
+		}
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return errors.Join(err, failed)
+}
+
+// learn keeps the container's hardware address.
+func (l *link) learn(frame []byte) {
+	source := [6]byte(frame[6:12])
+	if known := l.peer.Load(); known == nil || *known != source {
+		l.peer.Store(&source)
+	}
+}
+
+// deliver hands a packet to netstack. data is what payload holds.
+func (l *link) deliver(head, data []byte, payload buffer.Buffer) {
+	if l.ethernet {
+		l.learn(head[vnetSize:])
+	}
+	protocol, known := version(data)
+	if known && l.tap != nil {
+		l.tap(data, false)
+	}
+	dispatcher := l.dispatcher.Load()
+	if !known || dispatcher == nil || (l.echo != nil && l.echo(data)) {
+		payload.Release()
+		return
+	}
+	packet := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: payload})
+	defer packet.DecRef()
+	// The kernel vouches for what it has not put on a wire yet.
+	packet.RXChecksumValidated = head[0]&(unix.VIRTIO_NET_HDR_F_NEEDS_CSUM|unix.VIRTIO_NET_HDR_F_DATA_VALID) != 0
+	(*dispatcher).DeliverNetworkPacket(protocol, packet)
+}
+
+// version tells a packet's protocol by its first byte.
+func version(packet []byte) (protocol tcpip.NetworkProtocolNumber, known bool) {
+	switch packet[0] >> 4 {
+	case header.IPv4Version:
+		return header.IPv4ProtocolNumber, true
+	case header.IPv6Version:
+		return header.IPv6ProtocolNumber, true
+	default:
+		return 0, false
+	}
+}
+
+// WritePackets implements stack.LinkEndpoint.
+func (l *link) WritePackets(packets stack.PacketBufferList) (int, tcpip.Error) {
+	var storage [most][]byte
+	for i, packet := range packets.AsSlice() {
+		head := vnetHeader(packet.GSOOptions, packet.HeaderSize(), packet.Data().Size(), uint16(l.linkSize()))
+		parts := append(storage[:0], head[:])
+		if l.ethernet {
+			frame := l.frame(packet.NetworkProtocolNumber)
+			parts = append(parts, frame[:])
+		}
+		parts = append(parts, packet.AsSlices()...)
+		if len(parts) > most {
+			whole := packet.ToView().AsSlice()
+			parts = append(parts[:len(parts)-len(packet.AsSlices())], whole)
+		}
+		if l.tap != nil {
+			l.tap(packet.ToView().AsSlice(), true)
+		}
+		fd := l.fds[packet.Hash%uint32(len(l.fds))]
+		if errno := l.write(fd, parts); errno == unix.EBADF || errno == unix.EBADFD {
+			return i, &tcpip.ErrClosedForSend{}
+		} // anything else is lost, as on a wire
+	}
+	return packets.Len(), nil
+}
+
+// send writes an IP packet that is whole.
+func (l *link) send(packet []byte) {
+	parts := [][]byte{make([]byte, vnetSize)}
+	if l.ethernet {
+		protocol, _ := version(packet)
+		frame := l.frame(protocol)
+		parts = append(parts, frame[:])
+	}
+	if l.tap != nil {
+		l.tap(packet, true)
+	}
+	_ = l.write(l.fds[0], append(parts, packet))
+}
+
+// write puts a packet on the device unless that is closed.
+func (l *link) write(fd int, parts [][]byte) unix.Errno {
+	l.writing.RLock()
+	defer l.writing.RUnlock()
+	if l.closed {
+		return unix.EBADF
+	}
+	return writev(fd, parts)
+}
+
+func (l *link) linkSize() int {
+	if l.ethernet {
+		return ethernetSize
+	}
+	return 0
+}
+
+// frame is the ethernet header of a packet to the container, whose address is
+// both ends': nobody else is on this wire.
+func (l *link) frame(protocol tcpip.NetworkProtocolNumber) (f [ethernetSize]byte) {
+	const local = 0x02
+	f[6] = local
+	if peer := l.peer.Load(); peer != nil {
+		copy(f[:6], peer[:])
+	}
+	binary.BigEndian.PutUint16(f[12:], uint16(protocol))
+	return f
+}
+
+// vnetHeader is the struct virtio_net_hdr of an outgoing packet: flags,
+// gso_type, hdr_len, gso_size, csum_start, csum_offset.
+func vnetHeader(o stack.GSO, headers, payload int, before uint16) (h [vnetSize]byte) {
+	if o.Type == stack.GSONone {
+		return h
+	}
+	ne := binary.NativeEndian
+	ne.PutUint16(h[2:], uint16(headers)+before)
+	if o.NeedsCsum {
+		h[0] = unix.VIRTIO_NET_HDR_F_NEEDS_CSUM
+		ne.PutUint16(h[6:], o.L3HdrLen+before)
+		ne.PutUint16(h[8:], o.CsumOffset)
+	}
+	if payload <= int(o.MSS) {
+		return h
+	}
+	h[1] = unix.VIRTIO_NET_HDR_GSO_TCPV4
+	if o.Type == stack.GSOTCPv6 {
+		h[1] = unix.VIRTIO_NET_HDR_GSO_TCPV6
+	}
+	ne.PutUint16(h[4:], o.MSS)
+	return h
+}
+
+// MTU implements stack.LinkEndpoint, as do all below.
+func (l *link) MTU() uint32 { return l.mtu }
+
+// SetMTU does nothing: bryo chose it.
+func (l *link) SetMTU(uint32) {}
+
+// MaxHeaderLength is 0: headers are written apart.
+func (l *link) MaxHeaderLength() uint16 { return 0 }
+
+// LinkAddress is none.
+func (l *link) LinkAddress() tcpip.LinkAddress { return "" }
+
+// SetLinkAddress does nothing.
+func (l *link) SetLinkAddress(tcpip.LinkAddress) {}
+
+// Capabilities has no TX offload: netstack would leave packets without GSO
+// options without a checksum, and the kernel drops them.
+func (l *link) Capabilities() stack.LinkEndpointCapabilities {
+	return stack.CapabilityRXChecksumOffload
+}
+
+// IsAttached says whether packets can be delivered.
+func (l *link) IsAttached() bool { return l.dispatcher.Load() != nil }
+
+// Attach says where to.
+func (l *link) Attach(d stack.NetworkDispatcher) {
+	if d == nil {
+		l.dispatcher.Store(nil)
+		return
+	}
+	l.dispatcher.Store(&d)
+}
+
+// Wait has nothing to wait for: Run does.
+func (l *link) Wait() {}
+
+// ARPHardwareType is none.
+func (l *link) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareNone }
+
+// AddHeader does nothing.
+func (l *link) AddHeader(*stack.PacketBuffer) {}
+
+// ParseHeader does nothing.
+func (l *link) ParseHeader(*stack.PacketBuffer) bool { return true }
+
+// Close does nothing: Stack.Close does.
+func (l *link) Close() {}
+
+// SetOnCloseAction does nothing.
+func (l *link) SetOnCloseAction(func()) {}
+
+// GSOMaxSize is what a packet may have at most, without its headers.
+func (l *link) GSOMaxSize() uint32 {
+	return header.IPv4MaximumPayloadSize - header.TCPHeaderMaximumSize - header.IPv4MaximumHeaderSize
+}
+
+// SupportedGSO says that the kernel cuts.
+func (l *link) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }

@@ -1,0 +1,274 @@
+package stack
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+
+	"bryo/netslirp"
+)
+
+const (
+	mostPings    = 256 // conversations with one address and identifier
+	pingPatience = 10 * time.Second
+	codeFilter4  = 13 // communication administratively prohibited, RFC 1812
+	codeFilter6  = 1  // RFC 4443
+)
+
+// An echo is a question of ICMP, without its IP header.
+type echo struct {
+	source, destination netip.Addr
+	id                  uint16
+	message             []byte // from the ICMP header on
+	packet              []byte // the whole
+}
+
+// parseEcho finds an echo request in an IP packet, which is the container's.
+func parseEcho(packet []byte) (e echo, is bool) {
+	if len(packet) < header.IPv4MinimumSize {
+		return e, false
+	}
+	if packet[0]>>4 == header.IPv4Version {
+		e, is = parseEcho4(packet)
+	} else if len(packet) >= header.IPv6MinimumSize {
+		e, is = parseEcho6(packet)
+	}
+	if is {
+		e.id = binary.BigEndian.Uint16(e.message[4:])
+	}
+	return e, is
+}
+
+// parseEcho4 leaves fragments to netstack, which drops such requests.
+func parseEcho4(packet []byte) (e echo, is bool) {
+	ip := header.IPv4(packet)
+	at, end := int(ip.HeaderLength()), int(ip.TotalLength())
+	if at < header.IPv4MinimumSize || end > len(packet) || end < at+header.ICMPv4MinimumSize {
+		return e, false
+	}
+	whole := !ip.More() && ip.FragmentOffset() == 0
+	if !whole || ip.Protocol() != uint8(header.ICMPv4ProtocolNumber) || packet[at] != uint8(header.ICMPv4Echo) {
+		return e, false
+	}
+	return echo{
+		source: netip.AddrFrom4(ip.SourceAddress().As4()), destination: netip.AddrFrom4(ip.DestinationAddress().As4()),
+		message: packet[at:end], packet: packet[:end],
+	}, true
+}
+
+func parseEcho6(packet []byte) (e echo, is bool) {
+	ip := header.IPv6(packet)
+	at, end := header.IPv6MinimumSize, header.IPv6MinimumSize+int(ip.PayloadLength())
+	if end > len(packet) || end < at+header.ICMPv6EchoMinimumSize ||
+		ip.NextHeader() != uint8(header.ICMPv6ProtocolNumber) || packet[at] != uint8(header.ICMPv6EchoRequest) {
+		return e, false
+	}
+	return echo{
+		source: netip.AddrFrom16(ip.SourceAddress().As16()), destination: netip.AddrFrom16(ip.DestinationAddress().As16()),
+		message: packet[at:end], packet: packet[:end],
+	}, true
+}
+
+// pingKey is a conversation.
+type pingKey struct {
+	source, destination netip.Addr
+	id                  uint16
+}
+
+// pingTable has the ping socket of each conversation.
+type pingTable struct {
+	mu    sync.Mutex
+	flows map[pingKey]*os.File
+}
+
+// echo takes the packet if it is an echo request. Ping sockets answer for the
+// world, icmp(7); where the host does not allow them the answer is that it is
+// prohibited.
+func (s *Stack) echo(packet []byte) bool {
+	e, is := parseEcho(packet)
+	if !is {
+		return false
+	}
+	if s.ctx.Err() != nil {
+		return true
+	}
+	if e.destination == netslirp.Gateway4() || e.destination == netslirp.Gateway6() || e.destination == netslirp.DNS4() || e.destination == netslirp.DNS6() {
+		s.reply(e, append([]byte(nil), e.message...))
+		return true
+	}
+	key := pingKey{e.source, e.destination, e.id}
+	s.pings.mu.Lock()
+	host := s.pings.flows[key]
+	full := len(s.pings.flows) >= mostPings
+	s.pings.mu.Unlock()
+	if host == nil {
+		if full {
+			return true
+		}
+		if host = s.openPing(key, e); host == nil {
+			return true
+		}
+	}
+	message := append([]byte(nil), e.message...)
+	_, _ = host.Write(message)
+	return true
+}
+
+// openPing begins a conversation, or says why there is none.
+func (s *Stack) openPing(key pingKey, e echo) *os.File {
+	f := Flow{netslirp.ICMP, netip.AddrPortFrom(e.source, 0), netip.AddrPortFrom(e.destination, 0)}
+	d := s.options.Decide(f)
+	record := s.start(f, d)
+	if d.Verdict != netslirp.Allow {
+		s.prohibit(e)
+		s.end(record, nil)
+		return nil
+	}
+	host, err := dialPing(d.Dial.Addr())
+	if err != nil {
+		s.prohibit(e)
+		s.end(record, err)
+		return nil
+	}
+	s.pings.mu.Lock()
+	if s.pings.flows == nil {
+		s.pings.flows = make(map[pingKey]*os.File)
+	}
+	_, known := s.pings.flows[key] // another queue's reader was quicker
+	if known || len(s.pings.flows) >= mostPings || !s.begin() {
+		s.pings.mu.Unlock()
+		_ = host.Close()
+		return nil
+	}
+	s.pings.flows[key] = host
+	s.pings.mu.Unlock()
+	e.message, e.packet = nil, nil
+	go func() {
+		defer s.flows.Done()
+		s.hear(e, host, record)
+		s.pings.mu.Lock()
+		delete(s.pings.flows, key)
+		s.pings.mu.Unlock()
+		_ = host.Close()
+		s.end(record, nil)
+	}()
+	return host
+}
+
+func dialPing(to netip.Addr) (*os.File, error) {
+	protocol := unix.IPPROTO_ICMP
+	if to.Is6() {
+		protocol = unix.IPPROTO_ICMPV6
+	}
+	family, address := socketAddress(netip.AddrPortFrom(to, 0))
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	if err := unix.Connect(fd, address); err != nil {
+		return nil, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), "host"), nil
+}
+
+// hear passes answers on, with the container's own identifier: the socket has
+// another one.
+func (s *Stack) hear(e echo, host *os.File, record *Record) {
+	stop := context.AfterFunc(s.ctx, func() { _ = host.SetDeadline(time.Now()) })
+	defer stop()
+	buf := make([]byte, largestUDP)
+	for {
+		_ = host.SetReadDeadline(time.Now().Add(pingPatience))
+		n, err := host.Read(buf)
+		if err != nil || s.ctx.Err() != nil {
+			return
+		}
+		if n < header.ICMPv4MinimumSize {
+			continue
+		}
+		record.Received += uint64(n)
+		binary.BigEndian.PutUint16(buf[4:], e.id)
+		s.reply(e, append([]byte(nil), buf[:n]...))
+	}
+}
+
+// reply sends an answer to the one who asked.
+func (s *Stack) reply(e echo, message []byte) {
+	if e.source.Is4() {
+		message[0] = uint8(header.ICMPv4EchoReply)
+	} else {
+		message[0] = uint8(header.ICMPv6EchoReply)
+	}
+	s.sendICMP(e.destination, e.source, message)
+}
+
+// prohibit says that a packet was not let through: the message has its
+// beginning.
+func (s *Stack) prohibit(e echo) {
+	const quoted = 1200
+	message := make([]byte, 8, 8+quoted)
+	message[0], message[1] = uint8(header.ICMPv4DstUnreachable), codeFilter4
+	from := netslirp.Gateway4()
+	if e.source.Is6() {
+		message[0], message[1] = uint8(header.ICMPv6DstUnreachable), codeFilter6
+		from = netslirp.Gateway6()
+	}
+	const least4 = 548 // RFC 1812, 4.3.2.3
+	limit := quoted
+	if e.source.Is4() {
+		limit = least4
+	}
+	s.sendICMP(from, e.source, append(message, e.packet[:min(limit, len(e.packet))]...))
+}
+
+// sendICMP makes the packet, in fragments if it is large.
+func (s *Stack) sendICMP(from, to netip.Addr, message []byte) {
+	const ttl = 64
+	message[2], message[3] = 0, 0
+	if to.Is6() {
+		source, destination := tcpip.AddrFrom16(from.As16()), tcpip.AddrFrom16(to.As16())
+		if header.IPv6MinimumSize+len(message) > int(s.options.MTU) {
+			return
+		}
+		sum := header.ICMPv6Checksum(header.ICMPv6ChecksumParams{Header: message, Src: source, Dst: destination})
+		binary.BigEndian.PutUint16(message[2:], sum)
+		packet := make([]byte, header.IPv6MinimumSize, header.IPv6MinimumSize+len(message))
+		header.IPv6(packet).Encode(&header.IPv6Fields{
+			PayloadLength: uint16(len(message)), TransportProtocol: header.ICMPv6ProtocolNumber, HopLimit: ttl, SrcAddr: source, DstAddr: destination,
+		})
+		s.link.send(append(packet, message...))
+		return
+	}
+	binary.BigEndian.PutUint16(message[2:], ^checksum.Checksum(message, 0))
+	s.sendFragments4(from, to, message)
+}
+
+func (s *Stack) sendFragments4(from, to netip.Addr, message []byte) {
+	const ttl, unit = 64, 8
+	room := (int(s.options.MTU) - header.IPv4MinimumSize) / unit * unit
+	id := uint16(time.Now().UnixNano())
+	for at := 0; at < len(message); at += room {
+		part := message[at:min(at+room, len(message))]
+		packet := make([]byte, header.IPv4MinimumSize, header.IPv4MinimumSize+len(part))
+		fields := &header.IPv4Fields{
+			TotalLength: uint16(header.IPv4MinimumSize + len(part)), ID: id, TTL: ttl, Protocol: uint8(header.ICMPv4ProtocolNumber),
+			FragmentOffset: uint16(at), SrcAddr: tcpip.AddrFrom4(from.As4()), DstAddr: tcpip.AddrFrom4(to.As4()),
+		}
+		if at+len(part) < len(message) {
+			fields.Flags = header.IPv4FlagMoreFragments
+		}
+		ip := header.IPv4(packet)
+		ip.Encode(fields)
+		ip.SetChecksum(^ip.CalculateChecksum())
+		s.link.send(append(packet, part...))
+	}
+}

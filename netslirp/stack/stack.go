@@ -1,0 +1,253 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"bryo/netslirp"
+)
+
+// Flow is one connection, or the datagrams between two addresses, as the
+// container sees it.
+type Flow struct {
+	Protocol            netslirp.Protocol
+	Source, Destination netip.AddrPort
+}
+
+// Decision is what happens to a flow.
+type Decision struct {
+	Verdict netslirp.Verdict
+	Dial    netip.AddrPort // where the host's socket connects
+	Name    string         // what the container knows the address by
+}
+
+// Record is a flow that has ended, or never began.
+type Record struct {
+	Start, End     time.Time
+	Flow           Flow
+	Dial           netip.AddrPort
+	Name           string
+	Verdict        netslirp.Verdict
+	Sent, Received uint64 // bytes out of and into the container
+	Error          string
+}
+
+// DNSHandler answers a query in the wire format of DNS; nil is no answer.
+type DNSHandler interface {
+	Answer(ctx context.Context, query []byte, tcp bool) []byte
+}
+
+// Options is what a Stack is made of. FDs and Decide are needed.
+type Options struct {
+	FDs      []int // nonblocking queues of a TUN device with vnet headers, or one packet socket
+	Ethernet bool  // it is a packet socket
+	MTU      uint32
+	Decide   func(Flow) Decision
+	DNS      DNSHandler
+	Rate     netslirp.Rate
+	Log      func(Record)
+	Tap      func(packet []byte, inbound bool)
+	UDPIdle  time.Duration // 0 for a minute
+}
+
+// Stack is a running network.
+type Stack struct {
+	options  Options
+	stack    *stack.Stack
+	link     *link
+	flows    sync.WaitGroup
+	ctx      context.Context //nolint:containedctx // the lifetime of all flows: gVisor's handlers have none
+	cancel   context.CancelFunc
+	up, down *rate.Limiter
+	udp      udpTable
+	pings    pingTable
+	small    sync.Pool // copy buffers
+	large    sync.Pool
+	closing  sync.Once
+	begun    sync.Mutex   // orders begin and Close
+	streams  atomic.Int32 // of questions to our name server
+}
+
+const nic = 1
+
+// New makes the stack; nothing is read before Run.
+func New(options Options) (*Stack, error) {
+	s := &Stack{options: options}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.up, s.down = limiter(options.Rate.Up), limiter(options.Rate.Down)
+	if s.options.UDPIdle == 0 {
+		s.options.UDPIdle = time.Minute
+	}
+	s.small.New = func() any { b := make([]byte, smallCopy); return &b }
+	s.large.New = func() any { b := make([]byte, largeCopy); return &b }
+	var err error
+	if s.link, err = newLink(options); err != nil {
+		return nil, err
+	}
+	s.stack = stack.New(stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
+	})
+	if err := s.configure(); err != nil {
+		return nil, err
+	}
+	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(s.stack, firstWindow, mostPending, s.acceptTCP).HandlePacket)
+	s.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(s.stack, s.acceptUDP).HandlePacket)
+	s.link.echo = s.echo
+	return s, nil
+}
+
+func limiter(bytes uint64) *rate.Limiter {
+	if bytes == 0 {
+		return nil
+	}
+	const least = 256 << 10 // what one copy moves
+	return rate.NewLimiter(rate.Limit(bytes), max(least, int(bytes/10)))
+}
+
+// spend waits until n bytes may flow.
+func (s *Stack) spend(l *rate.Limiter, n int) {
+	if l == nil {
+		return
+	}
+	for n > 0 {
+		part := min(n, l.Burst())
+		if l.WaitN(s.ctx, part) != nil {
+			return
+		}
+		n -= part
+	}
+}
+
+func (s *Stack) configure() error {
+	sack := tcpip.TCPSACKEnabled(true)
+	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: firstBuffer, Max: mostBuffer}
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: sendBuffer, Max: mostBuffer}
+	moderate := tcpip.TCPModerateReceiveBufferOption(true)
+	wait := tcpip.TCPTimeWaitTimeoutOption(time.Second)
+	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &receive, &send, &moderate, &wait} {
+		if err := s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
+			return fmt.Errorf("set up TCP: %s", err)
+		}
+	}
+	if err := s.stack.CreateNIC(nic, s.link); err != nil {
+		return fmt.Errorf("set up the link: %s", err)
+	}
+	if err := s.stack.SetSpoofing(nic, true); err != nil {
+		return fmt.Errorf("set up the link: %s", err)
+	}
+	if err := s.stack.SetPromiscuousMode(nic, true); err != nil {
+		return fmt.Errorf("set up the link: %s", err)
+	}
+	for _, a := range []struct {
+		addr     netip.Addr
+		protocol tcpip.NetworkProtocolNumber
+	}{
+		{netslirp.Gateway4(), ipv4.ProtocolNumber},
+		{netslirp.DNS4(), ipv4.ProtocolNumber},
+		{netslirp.Gateway6(), ipv6.ProtocolNumber},
+		{netslirp.DNS6(), ipv6.ProtocolNumber},
+	} {
+		address := tcpip.ProtocolAddress{Protocol: a.protocol, AddressWithPrefix: tcpip.AddrFromSlice(a.addr.AsSlice()).WithPrefix()}
+		if err := s.stack.AddProtocolAddress(nic, address, stack.AddressProperties{}); err != nil {
+			return fmt.Errorf("set up addresses: %s", err)
+		}
+	}
+	s.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic}})
+	return nil
+}
+
+// Run moves packets until the context is done, which is no error, or the
+// device is gone.
+func (s *Stack) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, s.link.stop)
+	defer stop()
+	return s.link.run(ctx)
+}
+
+// Close ends every flow and waits for what they hold.
+func (s *Stack) Close() {
+	s.closing.Do(func() {
+		s.begun.Lock()
+		s.cancel()
+		s.begun.Unlock()
+		s.link.stop()
+		s.stack.Close()
+		s.flows.Wait()
+		s.link.close()
+	})
+}
+
+// begin counts a flow that Close waits for; false says that it is too late for
+// one. Whoever gets true calls s.flows.Done.
+func (s *Stack) begin() bool {
+	s.begun.Lock()
+	defer s.begun.Unlock()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	s.flows.Add(1)
+	return true
+}
+
+// ask makes room for one more that asks our name server, which leaves with
+// asked: a container may have very many ports to ask from.
+func (s *Stack) ask() bool {
+	if s.streams.Add(1) > mostAsking {
+		s.streams.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (s *Stack) asked() { s.streams.Add(-1) }
+
+// start begins a record.
+func (s *Stack) start(f Flow, d Decision) *Record {
+	return &Record{Start: time.Now(), Flow: f, Dial: d.Dial, Name: d.Name, Verdict: d.Verdict}
+}
+
+func (s *Stack) end(r *Record, err error) {
+	if s.options.Log == nil {
+		return
+	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	r.End = time.Now()
+	s.options.Log(*r)
+}
+
+func addr(a tcpip.Address) netip.Addr {
+	got, _ := netip.AddrFromSlice(a.AsSlice())
+	return got
+}
+
+// flow is the flow of a connection that the container began: netstack's local
+// side is the world's.
+func flow(p netslirp.Protocol, id stack.TransportEndpointID) Flow {
+	return Flow{
+		Protocol:    p,
+		Source:      netip.AddrPortFrom(addr(id.RemoteAddress), id.RemotePort),
+		Destination: netip.AddrPortFrom(addr(id.LocalAddress), id.LocalPort),
+	}
+}
+
+func isDNS(to netip.AddrPort) bool {
+	const domain = 53
+	return to.Port() == domain && (to.Addr() == netslirp.DNS4() || to.Addr() == netslirp.DNS6())
+}
