@@ -1,0 +1,231 @@
+package ports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rootless-containers/rootlesskit/v3/pkg/api"
+	"github.com/rootless-containers/rootlesskit/v3/pkg/port"
+	"github.com/rootless-containers/rootlesskit/v3/pkg/port/builtin"
+	"golang.org/x/sys/unix"
+
+	"bryo/netslirp"
+)
+
+// Options is what Ports are made of.
+type Options struct {
+	Dir string    // for the socket between both sides; nobody else may enter it
+	Log io.Writer // nil for none
+}
+
+// Ports are the ports of the host that lead into one container.
+type Ports struct {
+	driver port.ParentDriver
+	quit   chan struct{}
+	ready  chan struct{} // closed when the side inside listens
+	failed chan error
+	once   sync.Once
+	mu     sync.Mutex
+}
+
+// New makes a set of ports without any yet.
+func New(options Options) (*Ports, error) {
+	log := options.Log
+	if log == nil {
+		log = io.Discard
+	}
+	driver, err := builtin.NewParentDriver(log, options.Dir, false, "")
+	if err != nil {
+		return nil, err
+	}
+	p := &Ports{driver: driver, quit: make(chan struct{}), ready: make(chan struct{}), failed: make(chan error, 1)}
+	complete := make(chan struct{}, 1)
+	go func() { p.failed <- driver.RunParentDriver(complete, p.quit, &port.ChildContext{}) }()
+	go func() {
+		select {
+		case <-complete:
+			close(p.ready)
+		case <-p.quit:
+		}
+	}()
+	return p, nil
+}
+
+// Opaque is for RunChild, on the other side.
+func (p *Ports) Opaque() map[string]string { return p.driver.OpaqueForChild() }
+
+// Close ends the driver; the process that listens ends with it.
+func (p *Ports) Close() { p.once.Do(func() { close(p.quit) }) }
+
+// Add publishes a port and returns it with the host's port that was chosen.
+func (p *Ports) Add(ctx context.Context, publish netslirp.Publish) (netslirp.Publish, error) {
+	if err := p.await(ctx); err != nil {
+		return publish, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	const tries = 16 // until a free port is still free
+	for try := 0; ; try++ {
+		chosen := publish
+		if chosen.HostPort == 0 {
+			free, err := freePort(publish)
+			if err != nil {
+				return publish, fmt.Errorf("publish %s: %w", publish, err)
+			}
+			chosen.HostPort = free
+		}
+		_, err := p.driver.AddPort(ctx, spec(chosen))
+		switch {
+		case err == nil:
+			return chosen, nil
+		case publish.HostPort == 0 && errors.Is(err, unix.EADDRINUSE) && try < tries:
+		default:
+			return publish, explain(chosen, err)
+		}
+	}
+}
+
+// await waits for the side inside.
+func (p *Ports) await(ctx context.Context) error {
+	const patience = 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case <-p.ready:
+		return nil
+	case err := <-p.failed:
+		p.failed <- err
+		return fmt.Errorf("publish ports: %w", err)
+	case <-ctx.Done():
+		return errors.New("publish ports: the side in the container does not answer\nfix: try again")
+	}
+}
+
+// spec is rootlesskit's word for it. The family is said, or 0.0.0.0 would take
+// IPv6's ports, too; and the container's end is its loopback, whatever address
+// the host's is.
+func spec(publish netslirp.Publish) port.Spec {
+	proto := "tcp"
+	if publish.Protocol == netslirp.UDP {
+		proto = "udp"
+	}
+	family := "4"
+	if publish.HostIP.Is6() {
+		family = "6"
+	}
+	return port.Spec{
+		Proto: proto + family, ParentIP: publish.HostIP.String(), ParentPort: int(publish.HostPort),
+		ChildIP: "127.0.0.1", ChildPort: int(publish.ChildPort),
+	}
+}
+
+// freePort asks the kernel for a port that nobody has.
+func freePort(publish netslirp.Publish) (uint16, error) {
+	address := netip.AddrPortFrom(publish.HostIP, 0)
+	if publish.Protocol == netslirp.UDP {
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(address))
+		if err != nil {
+			return 0, err
+		}
+		defer conn.Close()
+		return conn.LocalAddr().(*net.UDPAddr).AddrPort().Port(), nil //nolint:forcetypeassert // it is UDP's
+	}
+	listener, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(address))
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).AddrPort().Port(), nil //nolint:forcetypeassert // it is TCP's
+}
+
+// explain says what keeps a port from being published, and what mends it.
+func explain(publish netslirp.Publish, err error) error {
+	where := netip.AddrPortFrom(publish.HostIP, publish.HostPort)
+	switch {
+	case errors.Is(err, unix.EADDRINUSE) || strings.HasPrefix(err.Error(), "conflict with ID"):
+		return fmt.Errorf("publish %s: address already in use\nfix: choose another port, or leave it out for a free one: -p %d", where, publish.ChildPort)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("publish %s: this machine does not have that address\nfix: take one of `ip address`, or 0.0.0.0 for all", where)
+	case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
+		first := unprivileged()
+		return fmt.Errorf("publish %s: only root may use ports below %d here\nfix: take one from there on, as -p %d:%d, or have root set net.ipv4.ip_unprivileged_port_start=%d",
+			where, first, alternative(publish.HostPort, first), publish.ChildPort, publish.HostPort)
+	default:
+		return fmt.Errorf("publish %s: %w", where, err)
+	}
+}
+
+// unprivileged is the first port that everybody may use: ip_unprivileged_port_start.
+func unprivileged() int {
+	const usual = 1024
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if err != nil {
+		return usual
+	}
+	first, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return usual
+	}
+	return first
+}
+
+// alternative is a port that reminds of the one that was wanted.
+func alternative(port uint16, first int) int {
+	const familiar = 8000
+	return max(first, familiar+int(port))
+}
+
+// manager is the driver for rootlesskit's interface, with bryo's errors and
+// bryo's idea of what is published where.
+type manager struct{ ports *Ports }
+
+// Info implements router.PortDriver.
+func (m manager) Info(ctx context.Context) (*api.PortDriverInfo, error) {
+	return m.ports.driver.Info(ctx)
+}
+
+// AddPort implements port.Manager. Without an address it is 127.0.0.1, as with -p.
+func (m manager) AddPort(ctx context.Context, s port.Spec) (*port.Status, error) {
+	if err := m.ports.await(ctx); err != nil {
+		return nil, err
+	}
+	if s.ParentIP == "" {
+		s.ParentIP = "127.0.0.1"
+	}
+	if s.ChildIP == "" {
+		s.ChildIP = "127.0.0.1"
+	}
+	addr, err := netip.ParseAddr(s.ParentIP)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no address", s.ParentIP)
+	}
+	if s.Proto == "tcp" || s.Proto == "udp" {
+		s.Proto += map[bool]string{false: "4", true: "6"}[addr.Is6()]
+	}
+	m.ports.mu.Lock()
+	defer m.ports.mu.Unlock()
+	status, err := m.ports.driver.AddPort(ctx, s)
+	if err != nil && s.ParentPort > 0 && s.ParentPort < 1<<16 {
+		return nil, explain(netslirp.Publish{HostIP: addr, HostPort: uint16(s.ParentPort), ChildPort: uint16(s.ChildPort)}, err)
+	}
+	return status, err
+}
+
+// ListPorts implements port.Manager.
+func (m manager) ListPorts(ctx context.Context) ([]port.Status, error) {
+	return m.ports.driver.ListPorts(ctx)
+}
+
+// RemovePort implements port.Manager.
+func (m manager) RemovePort(ctx context.Context, id int) error {
+	return m.ports.driver.RemovePort(ctx, id)
+}

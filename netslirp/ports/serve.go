@@ -1,0 +1,80 @@
+package ports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/rootless-containers/rootlesskit/v3/pkg/api/router"
+	"golang.org/x/sys/unix"
+)
+
+// Listen makes the socket that ports are added and removed through. It is the
+// user's alone from the first moment on: the umask is 0177 while it is made,
+// before there is any other thread that makes files.
+func Listen(path string) (net.Listener, error) {
+	const others = 0o177
+	old := unix.Umask(others)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	unix.Umask(old)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("--port-socket %s: there is a file of that name\nfix: remove it, if no container uses it, or choose another name", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--port-socket %s: %w", path, errors.Unwrap(err))
+	}
+	return ownOnly{listener}, nil
+}
+
+// ownOnly accepts connections of the user's own processes.
+type ownOnly struct{ *net.UnixListener }
+
+// Accept implements net.Listener.
+func (l ownOnly) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		if own(conn) {
+			return conn, nil
+		}
+		_ = conn.Close()
+	}
+}
+
+// own asks the kernel who connected: SO_PEERCRED of unix(7).
+func own(conn *net.UnixConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var peer *unix.Ucred
+	var failed error
+	err = raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return err == nil && failed == nil && int(peer.Uid) == os.Geteuid()
+}
+
+// Serve answers rootlesskit's interface, which rootlessctl speaks, until the
+// context is done.
+func (p *Ports) Serve(ctx context.Context, listener net.Listener) error {
+	const (
+		longest  = 64 << 10
+		patience = 10 * time.Second
+	)
+	mux := http.NewServeMux()
+	router.AddRoutes(mux, &router.Backend{PortDriver: manager{p}})
+	server := &http.Server{
+		Handler: http.MaxBytesHandler(mux, longest), ReadTimeout: patience, WriteTimeout: patience, IdleTimeout: patience, MaxHeaderBytes: longest,
+	}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
