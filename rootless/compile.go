@@ -36,12 +36,11 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 		ID: facts.ID, Namespaces: set, Joined: facts.Joined, Self: facts.Self, Helpers: facts.Helpers,
 		Offsets: spec.Offsets.Text(), Labels: spec.Labels, Terminal: facts.Window,
 	}
-	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileRoot, compileProcess} {
+	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileNetwork, compileRoot, compileProcess} {
 		if err := decide(spec, facts, pl); err != nil {
 			return nil, err
 		}
 	}
-	pl.Network.Loopback = set[ns.Net].Mode == ns.Own
 	return pl, nil
 }
 
@@ -65,7 +64,7 @@ func (spec *Spec) Check() error {
 			return err
 		}
 	}
-	return nil
+	return spec.checkNetwork()
 }
 
 func compileIDs(spec *Spec, facts *Facts, pl *Plan) error {
@@ -164,8 +163,8 @@ func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	if err := compileMounts(spec, facts, pl); err != nil {
 		return err
 	}
-	root.Files = files(facts, pl)
-	root.Sysctls = sysctls(spec)
+	root.Files = files(spec, facts, pl)
+	root.Sysctls = sysctls(spec, pl)
 	root.Layer = spec.Root.Ephemeral || len(facts.Root.Missing) > 0
 	if root.Layer {
 		root.Copy = !facts.Kernel.Overlay
@@ -192,7 +191,7 @@ func compileMounts(spec *Spec, facts *Facts, pl *Plan) error {
 
 // files are those that bryo writes. Where the root is the host's, what it has
 // stays, but for the name.
-func files(facts *Facts, pl *Plan) []fsroot.File {
+func files(spec *Spec, facts *Facts, pl *Plan) []fsroot.File {
 	var list []fsroot.File
 	add := func(target, content string) {
 		taken := slices.ContainsFunc(pl.Root.Mounts, func(m fsroot.Attached) bool { return fsroot.Under(target, m.Target) })
@@ -210,27 +209,39 @@ func files(facts *Facts, pl *Plan) []fsroot.File {
 		add("/etc/resolv.conf", facts.Resolver) // the host's may lie below /run
 		return list
 	}
-	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-	if pl.Hostname != "" {
-		hosts += "127.0.1.1\t" + pl.Hostname + "\n"
-	}
-	add("/etc/hosts", hosts)
-	add("/etc/resolv.conf", "")
+	add("/etc/hosts", hosts(spec, pl))
+	add("/etc/resolv.conf", resolver(spec, facts, pl))
 	return list
+}
+
+// hosts is the container's own hosts(5).
+func hosts(spec *Spec, pl *Plan) string {
+	var b strings.Builder
+	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	if pl.Hostname != "" {
+		fmt.Fprintf(&b, "127.0.1.1\t%s\n", pl.Hostname)
+	}
+	for _, h := range spec.Net.Hosts {
+		fmt.Fprintf(&b, "%s\t%s\n", h.Addr, h.Name)
+	}
+	return b.String()
 }
 
 // sysctls are those asked for, and the one that forbids user namespaces below
 // the container's: most of the kernel's attack surface lies behind them.
-func sysctls(spec *Spec) []fsroot.Setting {
+func sysctls(spec *Spec, pl *Plan) []fsroot.Setting {
 	var list []fsroot.Setting
 	const nested = "user/max_user_namespaces"
-	asked := false
+	asked := map[string]bool{}
 	for _, s := range spec.Sysctls {
 		list = append(list, fsroot.Setting{Path: s.Path(), Value: s.Value})
-		asked = asked || s.Path() == nested
+		asked[s.Path()] = true
 	}
-	if !asked && !spec.Process.Nest && len(spec.Namespaces.Joined()) == 0 {
+	if !asked[nested] && !spec.Process.Nest && len(spec.Namespaces.Joined()) == 0 {
 		list = append(list, fsroot.Setting{Path: nested, Value: "0"})
+	}
+	if groups := pingGroups(pl); groups != "" && !asked[pingGroupRange] {
+		list = append(list, fsroot.Setting{Path: pingGroupRange, Value: groups})
 	}
 	return list
 }

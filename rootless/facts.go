@@ -24,10 +24,17 @@ type Facts struct {
 	Sources            map[string]fsroot.Source // of the mounts, by the path in the Spec
 	Limits             map[int]uint64           // hard limits by RLIMIT_*
 	Resolver           string                   // the host's /etc/resolv.conf
-	Hosts              string                   // the host's /etc/hosts
-	Window             tty.Size                 // of bryo's own terminal
-	JoinedIDs          idmap.Choice             // the maps of the joined user namespace
-	Joined             []Joined                 // as Spec.Namespaces.Joined, the user namespace first
+	Net                NetFacts
+	Hosts              string       // the host's /etc/hosts
+	Window             tty.Size     // of bryo's own terminal
+	JoinedIDs          idmap.Choice // the maps of the joined user namespace
+	Joined             []Joined     // as Spec.Namespaces.Joined, the user namespace first
+}
+
+// NetFacts is what the host has for connecting a network namespace.
+type NetFacts struct {
+	Program string // bryo-net by absolute path; "" if it is missing
+	NoTUN   string // why /dev/net/tun cannot be opened; "" if it can
 }
 
 // Helpers are newuidmap and newgidmap, by absolute path; "" if missing.

@@ -3,6 +3,7 @@ package rootless
 import (
 	"bryo/fsroot"
 	"bryo/idmap"
+	"bryo/netslirp"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 	"bryo/rootless/tty"
@@ -31,7 +32,26 @@ type Plan struct {
 // Network is how the container's network namespace is connected.
 type Network struct {
 	Loopback bool // bring lo up
+
+	// Config is bryo-net's, which is executed from Program unless the driver is
+	// DriverNone.
+	Config   netslirp.Config
+	Program  string
+	LogFile  string
+	PcapFile string
 }
+
+// Waits says that the command must not run before bryo-net is ready.
+func (n *Network) Waits() bool {
+	return n.Ports() || (n.Config.Driver != netslirp.DriverNone && n.Config.Driver != netslirp.DriverUser)
+}
+
+// Ports says that ports of the host may lead into the container.
+func (n *Network) Ports() bool { return len(n.Config.Publish) > 0 || n.Config.PortSocket != "" }
+
+// Lasts says that bryo-net has something to finish when the container ends, and
+// has to be waited for.
+func (n *Network) Lasts() bool { return n.Waits() || n.Config.Log || n.Config.Pcap }
 
 // Process is the command and what it may do.
 type Process struct {

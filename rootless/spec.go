@@ -1,8 +1,11 @@
 package rootless
 
 import (
+	"net/netip"
+
 	"bryo/fsroot"
 	"bryo/idmap"
+	"bryo/netslirp"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 )
@@ -13,6 +16,7 @@ type Spec struct {
 	Root       RootSpec
 	Process    ProcessSpec
 	Namespaces ns.Set
+	Net        NetSpec
 	IDs        idmap.Spec
 	Offsets    ns.Offsets
 	Sysctls    []ns.Sysctl
@@ -22,6 +26,28 @@ type Spec struct {
 	Hostname   string // "" for the container's id
 	Domainname string
 	Labels     []string // KEY=VALUE
+}
+
+// NetSpec is how a network namespace of the container's own is connected.
+type NetSpec struct {
+	Driver       netslirp.Driver // "" for lo alone
+	MTU          uint32          // 0 for 1500, or what a driver likes best
+	Nameservers  []netip.Addr
+	Search       []string
+	Hosts        []HostName // more lines of /etc/hosts
+	HostLoopback netslirp.Loopback
+	Rules        []netslirp.Rule
+	Rate         netslirp.Rate
+	LogFile      string
+	PcapFile     string
+	Publish      []netslirp.Publish
+	PortSocket   string
+}
+
+// HostName is a line of hosts(5).
+type HostName struct {
+	Name string
+	Addr netip.Addr
 }
 
 // RootSpec is the root file system that was asked for.

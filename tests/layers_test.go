@@ -49,6 +49,7 @@ func floors() []layer {
 		{pkg: "netslirp/stack", floor: 2.5, users: ends},
 		{pkg: "netslirp/dns", floor: 2.5, users: ends},
 		{pkg: "netslirp/ports", floor: 2.5, users: ends},
+		{pkg: "netslirp/peers", floor: 2.5, users: ends},
 		{pkg: "fsroot/unpack", floor: 2.5, users: ends},
 		{pkg: "fsroot/shelf", floor: 2.5, users: ends},
 
@@ -77,7 +78,7 @@ func confinements() []confined {
 	return []confined{
 		{"github.com/spf13/pflag", []string{"cmd/*/*.go"}},
 		{"github.com/rootless-containers/rootlesskit", []string{"idmap/*.go", "netslirp/ports/*.go", "cmd/*/*.go"}},
-		{"unsafe", []string{"rootless/program/*.go"}},
+		{"unsafe", []string{"rootless/program/*.go", "netslirp/stack/calls.go", "cmd/bryo-net/confine.go"}},
 	}
 }
 
@@ -96,12 +97,19 @@ func pure() []string {
 	return []string{
 		"idmap/idmap.go",
 		"idmap/choose.go",
+		"netslirp/config.go",
+		"netslirp/policy.go",
+		"netslirp/forward.go",
+		"netslirp/reserved.go",
+		"netslirp/resolv.go",
+		"netslirp/rate.go",
 		"fsroot/plan.go",
 		"fsroot/mount.go",
 		"fsroot/standard.go",
 		"rootless/*.go",
 		"rootless/ns/*.go",
 		"rootless/confine/caps.go",
+		"rootless/confine/seccomp*.go",
 		"rootless/launch/compile*.go",
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bryo/fsroot"
+	"bryo/netslirp"
 	"bryo/rootless"
 	"bryo/rootless/launch"
 	"bryo/rootless/ns"
@@ -83,6 +84,7 @@ func printPlan(w io.Writer, plan *rootless.Plan) error {
 	}
 	row("user ids", "%s", extents(plan.IDs.Maps.UID.Lines()))
 	row("group ids", "%s", extents(plan.IDs.Maps.GID.Lines()))
+	printNetwork(row, &plan.Network)
 	printRoot(row, plan)
 	row("host name", "%s", plan.Hostname)
 	row("capabilities", "%s", strings.Join(plan.Process.Caps.Names(), " "))
@@ -91,6 +93,31 @@ func printPlan(w io.Writer, plan *rootless.Plan) error {
 		row("init", "bryo's own, PID 1; the command is PID 2")
 	}
 	return t.Flush()
+}
+
+func printNetwork(row func(name, format string, args ...any), n *rootless.Network) {
+	c := &n.Config
+	switch c.Driver {
+	case netslirp.DriverNone:
+		return
+	case netslirp.DriverUser:
+		device := "a TUN device"
+		if c.Link == netslirp.Veth {
+			device = "a veth pair, for there is no usable /dev/net/tun"
+		}
+		row("network", "bryo's own stack on %s: %s/%d, %s/%d, mtu %d", device, netslirp.Address4(), netslirp.Bits4, netslirp.Address6(), netslirp.Bits6, c.MTU)
+	case netslirp.DriverSlirp4netns, netslirp.DriverPasta:
+		row("network", "%s, mtu %d", c.Driver, c.MTU)
+	}
+	for _, r := range c.Rules {
+		row("rule", "%s", r)
+	}
+	if c.HostLoopback.Open {
+		row("host loopback", "open through the gateway's address")
+	}
+	for _, p := range c.Publish {
+		row("published", "%s", p)
+	}
 }
 
 func printRoot(row func(name, format string, args ...any), plan *rootless.Plan) {

@@ -14,6 +14,7 @@ import (
 
 	"bryo/fsroot"
 	"bryo/idmap"
+	"bryo/netslirp"
 	"bryo/rootless"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
@@ -56,12 +57,14 @@ func one[T any](target *T, kind string, parse func(string) (T, error)) *value {
 // runFlags is the command line of run and explain.
 func runFlags(s streams) (*pflag.FlagSet, *request) {
 	r := &request{life: life{StatusFD: noStatus}}
+	r.spec.Net.Driver = netslirp.DriverUser
 	flags := pflag.NewFlagSet("run", pflag.ContinueOnError)
 	flags.SetInterspersed(false)
 	flags.SetOutput(s.err)
 	flags.SortFlags = false
 	flags.Usage = func() {}
 	namespaceFlags(flags, &r.spec)
+	netFlags(flags, &r.spec)
 	rootFlags(flags, &r.spec)
 	processFlags(flags, &r.spec)
 	envFlags(flags, r)
@@ -77,10 +80,6 @@ func namespaceFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	for _, k := range []ns.Kind{ns.Mount, ns.PID, ns.UTS, ns.IPC, ns.Cgroup, ns.Time} {
 		flags.Var(one(&spec.Namespaces[k], "WHENCE", ns.Parse), k.Flag(), k.File()+" namespace: own, host, join:PID|/path")
 	}
-	net := &value{kind: "NET", set: func(text string) error { return setNet(spec, text) }}
-	flags.Var(net, "net", "network: none, host, join:PID|/path")
-	flags.Var(net, "network", "the same as --net")
-	_ = flags.MarkHidden("network")
 	flags.Var(one(&spec.Offsets, "CLOCK=OFFSET,...", ns.ParseOffsets), "time-offset", "shift the clocks monotonic and boottime")
 	flags.StringVarP(&spec.Hostname, "hostname", "h", "", "host name; by default the container's id")
 	flags.StringVar(&spec.Domainname, "domainname", "", "NIS domain name")
@@ -101,19 +100,6 @@ func setUserns(spec *rootless.Spec, text string) error {
 		spec.IDs = ids
 	}
 	return err
-}
-
-func setNet(spec *rootless.Spec, text string) error {
-	if text == "none" {
-		spec.Namespaces[ns.Net] = ns.Source{} // its own, with nothing but lo
-		return nil
-	}
-	source, err := ns.Parse(text)
-	if err != nil {
-		return fmt.Errorf("%q is none of none, host, join:PID, join:/path", text)
-	}
-	spec.Namespaces[ns.Net] = source
-	return nil
 }
 
 func rootFlags(flags *pflag.FlagSet, spec *rootless.Spec) {

@@ -39,6 +39,11 @@ func words(line string) []string {
 	return list
 }
 
+func network(r *request) any {
+	n := &r.spec.Net
+	return fmt.Sprint(n.Driver, " ", n.Publish, n.Rules, n.Hosts)
+}
+
 func TestRunFlags(t *testing.T) {
 	t.Setenv("BRYO_TEST", "from outside")
 	for _, row := range []struct {
@@ -93,8 +98,16 @@ func TestRunFlags(t *testing.T) {
 		{"no terminal", "-t=false root", func(r *request) any { return r.spec.Process.Terminal }, "false"},
 		{"short flags together", "-it root", func(r *request) any { return r.spec.Process.Terminal }, "true"},
 		{"labels", "-l a=b --label c root", func(r *request) any { return r.spec.Labels }, "[a=b c]"},
-		{"life", "--status-fd 5 --pidfile p root", func(r *request) any { return r.life }, "{5 p}"},
-		{"no life", "root", func(r *request) any { return r.life }, "{-1 }"},
+		{"life", "--status-fd 5 --pidfile p root", func(r *request) any { return r.life }, "{5 p false}"},
+		{"the network by default", "root", network, "user [] [] []"},
+		{"no network", "--net none root", network, " [] [] []"},
+		{"another driver", "--network pasta root", network, "pasta [] [] []"},
+		{"ports", "-p 80 -p [::1]:1:2/udp root", network, "user [127.0.0.1::80/tcp [::1]:1:2/udp] [] []"},
+		{"rules in order", "--deny 192.0.2.1 --allow *.example.org:443 root", network, "user [] [192.0.2.1 *.example.org:443] []"},
+		{"more hosts", "--add-host a:192.0.2.1 --add-host b:[2001:db8::1] root", network, "user [] [] [{a 192.0.2.1} {b 2001:db8::1}]"},
+		{"loopback", "--host-loopback root", func(r *request) any { return r.spec.Net.HostLoopback }, "{true []}"},
+		{"loopback, a port", "--host-loopback=80 root", func(r *request) any { return r.spec.Net.HostLoopback }, "{true [80]}"},
+		{"no life", "root", func(r *request) any { return r.life }, "{-1  false}"},
 		{"variables", "-e A=1 -e B= -e C=a=b root", env, "[A=1 B= C=a=b]"},
 		{"a variable of the caller's", "-e BRYO_TEST root", env, "[BRYO_TEST=from outside]"},
 		{"a variable that the caller has not", "-e BRYO_TEST_NONE root", env, "[]"},
@@ -148,7 +161,12 @@ func TestRunFlagsRefuse(t *testing.T) {
 		{"--uidmap 0:1000 root", "CONTAINER:HOST:COUNT"},
 		{"--gidmap 0:-1:1 root", "host id"},
 		{"--pid nothing root", "none of own, host"},
-		{"--net nothing root", "none of none, host"},
+		{"-p 0 root", "-p"},
+		{"--dns example.org root", "address of a name server"},
+		{"--dns-search a;b root", "is no domain"},
+		{"--add-host a root", "NAME:IP"},
+		{"--net-mtu 100 root", "1280"},
+		{"--net nothing root", "none of user, none, host"},
 		{"--time-offset nothing root", "CLOCK=OFFSET"},
 		{"--sysctl nothing root", "NAME=VALUE"},
 		{"-v name:/x root", "./name:/x"},

@@ -164,7 +164,7 @@ func TestExplainPrintsAPlan(t *testing.T) {
 		{"--program", "pivot_root(\".\", \".\")"},
 		{"--json", `"Argv": [`},
 	} {
-		line := append(append([]string{"explain"}, strings.Fields(row.flags)...), root, "/bin/sh", "-c", "a b")
+		line := append(append([]string{"explain", "--net", "none"}, strings.Fields(row.flags)...), root, "/bin/sh", "-c", "a b")
 		code, out, err := said(t, func(s streams) int { return run(line, s) })
 		if code != 0 || !strings.Contains(out, row.want) || (err != "" && !strings.HasPrefix(err, "bryo: warning: ")) {
 			t.Errorf("%s: %d, %s, %s, want %q", row.flags, code, out, err, row.want)

@@ -14,6 +14,7 @@ import (
 
 	"bryo/fsroot"
 	"bryo/idmap"
+	"bryo/netslirp"
 	"bryo/rootless"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
@@ -49,6 +50,9 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	}
 	if spec.Namespaces[ns.Net].Mode == ns.Host {
 		facts.Resolver, facts.Hosts = text("/etc/resolv.conf"), text("/etc/hosts")
+	} else if spec.Net.Driver != netslirp.DriverNone && spec.Namespaces[ns.Net].Mode == ns.Own {
+		facts.Resolver = text("/etc/resolv.conf")
+		facts.Net = network()
 	}
 	if spec.Process.Terminal {
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size

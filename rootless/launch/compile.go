@@ -24,6 +24,8 @@ type descriptors struct {
 	// The socket that the terminal's master goes through, and where its slave
 	// is left.
 	terminal int
+	network  int // the socket that the network device goes through
+	ready    int // one byte comes when the network is there
 }
 
 // compileSetup is the first half: everything up to the sealed stage.
@@ -41,6 +43,7 @@ func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
 		mapOne(p, plan)
 	}
 	build(p, plan, fds)
+	awaitNetwork(p, plan, fds)
 	p.Step("execute", "the stage")
 	p.ClearCloexec(program.FD(fds.errors)) // or an error of the second half would look like success
 	p.ClearCloexec(program.FD(fds.parent))
@@ -76,6 +79,7 @@ func build(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	if plan.Network.Loopback {
 		netslirp.LoopbackUp(p)
 	}
+	connect(p, plan, fds)
 	// What is mounted here never reaches the host: a mount namespace of another
 	// user namespace has slaves of the host's mounts (mount_namespaces(7)).
 	root := fsroot.NewBuilder(&plan.Root, p)

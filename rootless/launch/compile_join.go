@@ -3,6 +3,7 @@ package launch
 import (
 	"golang.org/x/sys/unix"
 
+	"bryo/netslirp"
 	"bryo/rootless"
 	"bryo/rootless/ns"
 	"bryo/rootless/program"
@@ -28,6 +29,9 @@ func compileEnter(plan *rootless.Plan, fds descriptors) *program.Program {
 	keep := []int{fds.errors, fds.parent}
 	if plan.Process.Terminal {
 		keep = append(keep, fds.terminal)
+	}
+	if plan.Network.Config.Driver != netslirp.DriverNone {
+		keep = append(keep, fds.network)
 	}
 	for _, j := range plan.Joined {
 		keep = append(keep, j.FD)

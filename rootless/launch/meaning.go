@@ -42,6 +42,7 @@ func meanings() []told {
 		{unix.ELOOP, "mount", "/sys", "", linked},
 		{unix.ELOOP, "mount", "/dev", "", linked},
 		{unix.EROFS, "set sysctl", "user/max_user_namespaces", "", "user namespaces cannot be limited under this /proc\nfix: allow them inside with --nest"},
+		{unix.EOPNOTSUPP, "make", "", "", "this kernel has neither a usable /dev/net/tun nor veth pairs for users\nfix: have /dev/net/tun opened (chmod 0666), or say --net none or --net host"},
 		{unix.EXDEV, "enter working directory", "", "", "it does not lie in the root file system"},
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/netslirp"
 	"bryo/rootless"
 	"bryo/rootless/ns"
 	"bryo/rootless/program"
@@ -25,6 +26,7 @@ type Container struct {
 	held   *program.Held // signals that came meanwhile
 	image  descriptor    // the sealed stage, which can supervise, too
 	master descriptor    // of the container's terminal, if it has one
+	net    *network
 }
 
 // A StepError is a system call of the launch that the kernel refused.
@@ -53,6 +55,7 @@ type launch struct {
 	errors   pipe
 	maps     pipe
 	terminal pipe // a socket
+	net      *network
 	parent   descriptor
 	image    descriptor
 	setup    *program.Program
@@ -100,11 +103,18 @@ func start(plan *rootless.Plan, namespaces uint64, setup, stage half) (*Containe
 	if plan.Describe {
 		c.describe(child.PID)
 	}
-	if err := l.finish(); err != nil {
+	if plan.Network.Ports() {
+		err = l.net.openSpaces(child.PID)
+	}
+	if err == nil {
+		err = l.finish()
+	}
+	if err != nil {
 		l.abort()
 		return nil, err
 	}
 	c.PID, c.PIDFD, c.image, c.master = l.pid, l.pidfd.fd(), l.image, l.master
+	c.net = l.net
 	l.pidfd, l.image, l.master = descriptor{}, descriptor{}, descriptor{}
 	return c, nil
 }
@@ -122,8 +132,8 @@ func (c *Container) describe(pid int) {
 	}
 }
 
-// prepare makes what the child inherits, and the programs.
-func (l *launch) prepare(setup, stage half) (err error) {
+// inherit makes what the child inherits.
+func (l *launch) inherit() (err error) {
 	if l.errors, err = newPipe(); err != nil {
 		return err
 	}
@@ -137,13 +147,25 @@ func (l *launch) prepare(setup, stage half) (err error) {
 			return err
 		}
 	}
+	if l.net, err = newNetwork(l.plan); err != nil {
+		return err
+	}
 	parent, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return os.NewSyscallError("pidfd_open", err)
 	}
 	l.parent = descriptor{parent + 1}
+	return nil
+}
+
+// prepare makes that, and the programs.
+func (l *launch) prepare(setup, stage half) (err error) {
+	if err := l.inherit(); err != nil {
+		return err
+	}
 	fds := descriptors{
-		errors: l.errors.write.fd(), parent: parent, maps: l.maps.read.fd(), terminal: l.terminal.write.fd(),
+		errors: l.errors.write.fd(), parent: l.parent.fd(), maps: l.maps.read.fd(), terminal: l.terminal.write.fd(),
+		network: l.net.link.write.fd(), ready: l.net.ready.read.fd(),
 	}
 	l.stage = stage(l.plan, fds)
 	fds.stage, err = program.Image(l.stage, fds.errors)
@@ -164,12 +186,12 @@ func (l *launch) prepare(setup, stage half) (err error) {
 // finish is the parent's part until the command runs.
 func (l *launch) finish() error {
 	l.errors.write.close()
-	if l.plan.IDs.Helpers {
-		if err := mapIDs(l.plan, l.child.PID); err != nil {
+	if err := l.mapIDs(); err != nil {
+		return l.explain(err)
+	}
+	if l.plan.Network.Waits() {
+		if err := l.net.startAndAwait(l.plan, l.pid, l.pidfd.fd()); err != nil {
 			return l.explain(err)
-		}
-		if _, err := unix.Write(l.maps.write.fd(), []byte{1}); err != nil {
-			return fmt.Errorf("tell that ids are mapped: %w", err)
 		}
 	}
 	report, err := l.child.ReadReport(program.Pipe(l.errors.read.fd()), l.stage)
@@ -189,12 +211,36 @@ func (l *launch) finish() error {
 	if err := outcome(&report, where); err != nil {
 		return err
 	}
+	return l.settle()
+}
+
+// mapIDs has the ids mapped and tells the child.
+func (l *launch) mapIDs() error {
+	if !l.plan.IDs.Helpers {
+		return nil
+	}
+	if err := mapIDs(l.plan, l.child.PID); err != nil {
+		return err
+	}
+	if _, err := unix.Write(l.maps.write.fd(), []byte{1}); err != nil {
+		return fmt.Errorf("tell that ids are mapped: %w", err)
+	}
+	return nil
+}
+
+// settle is what is left to do once the command runs.
+func (l *launch) settle() error {
 	if l.plan.Process.Terminal {
 		master, err := receive(l.terminal.read.fd())
 		if err != nil {
 			return err
 		}
 		l.master = descriptor{master + 1}
+	}
+	if n := &l.plan.Network; n.Config.Driver != netslirp.DriverNone && !n.Waits() {
+		if err := l.net.start(l.plan, l.pid, l.pidfd.fd()); err != nil {
+			return err
+		}
 	}
 	// The child's change of ids made this process undumpable, with which it
 	// shared memory: prctl(2).
@@ -247,6 +293,7 @@ func (l *launch) abort() {
 	_ = unix.PidfdSendSignal(l.pidfd.fd(), unix.SIGKILL, nil, 0)
 	_, _ = wait(l.pid)
 	_ = l.child.Release()
+	l.net.ended()
 }
 
 // wait waits for a child to end.
@@ -261,6 +308,9 @@ func wait(pid int) (unix.WaitStatus, error) {
 }
 
 func (l *launch) close() {
+	if l.net != nil {
+		l.net.close()
+	}
 	for _, p := range []*pipe{&l.errors, &l.maps, &l.terminal} {
 		p.close()
 	}

@@ -31,6 +31,7 @@ func (c *Container) Wait() (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	c.net.ended()
 	return exitCode(status), nil
 }
 
@@ -50,6 +51,7 @@ func (c *Container) Kill() error {
 		return fmt.Errorf("kill the container: %w", err)
 	}
 	_, err := wait(c.PID)
+	c.net.ended()
 	return err
 }
 

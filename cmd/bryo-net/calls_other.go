@@ -1,0 +1,11 @@
+//go:build !amd64
+
+package main
+
+import "golang.org/x/sys/unix"
+
+// fstatat is called differently on every machine.
+const fstatat = unix.SYS_FSTATAT
+
+// machineCalls are those that only some machines have.
+func machineCalls() []int { return nil }

@@ -1,0 +1,36 @@
+// Bryo-net is the network of one container: bryo starts it, and nobody else
+// has reason to. It runs outside the container, in its user's own namespaces,
+// and confines itself before it reads the first packet.
+
+// Sizing GOMAXPROCS by the cgroup would read all of /proc/self/mountinfo at
+// every start.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is bryo-net's life; what it says goes to bryo's standard error.
+func run(args []string) int {
+	work := serve
+	switch {
+	case len(args) == 1 && args[0] == "inside":
+		work = inside
+	case len(args) > 0:
+		fmt.Fprintln(os.Stderr, "bryo-net: bryo run starts this program; there is nothing to do by hand")
+		return 1
+	}
+	if err := work(); err != nil {
+		fmt.Fprintf(os.Stderr, "bryo: network: %v\n", err)
+		return 1
+	}
+	return 0
+}

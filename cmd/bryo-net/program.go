@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"sync"
+
+	"bryo/netslirp"
+	"bryo/netslirp/peers"
+)
+
+// program is another project's program as the container's network: slirp4netns
+// or pasta. bryo-net sees to it that it ends with the container.
+type program struct {
+	config  *netslirp.Config
+	process *peers.Process
+	published
+}
+
+func (p *program) start(ctx context.Context) (err error) {
+	if p.process, err = peers.Start(ctx, p.config.Driver, *p.config); err != nil {
+		return err
+	}
+	return p.published.open(ctx, p.config)
+}
+
+func (p *program) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if p.published.listener != nil {
+		wg.Go(func() { _ = p.published.ports.Serve(ctx, p.published.listener) })
+	}
+	wg.Go(func() {
+		<-ctx.Done()
+		p.process.Stop()
+	})
+	err := p.process.Wait()
+	cancel()
+	return err
+}
+
+func (p *program) stop() {
+	p.published.close()
+	if p.process != nil {
+		p.process.Stop()
+	}
+}

@@ -1,0 +1,123 @@
+package rootless
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"bryo/netslirp"
+	"bryo/rootless/ns"
+)
+
+// compileNetwork decides what connects a network namespace of the container's own.
+func compileNetwork(spec *Spec, facts *Facts, pl *Plan) error {
+	own := pl.Namespaces[ns.Net].Mode == ns.Own
+	pl.Network.Loopback = own
+	asked := &spec.Net
+	if !own || asked.Driver == netslirp.DriverNone {
+		return nil
+	}
+	if facts.Net.Program == "" {
+		return fmt.Errorf("--net %s: the program bryo-net is missing, which belongs beside bryo or in ../libexec/bryo\nfix: install it (make install), or say --net none", asked.Driver)
+	}
+	if len(facts.Joined) > 0 && (asked.publishes() || asked.Driver != netslirp.DriverUser) {
+		return errors.New("--publish, and the drivers slirp4netns and pasta, do not go together with joined namespaces\nfix: join the network, too, or leave them out")
+	}
+	n := &pl.Network
+	n.Program, n.LogFile, n.PcapFile = facts.Net.Program, asked.LogFile, asked.PcapFile
+	n.Config = netslirp.Config{
+		Driver: asked.Driver, MTU: asked.MTU, Nameservers: asked.Nameservers, HostLoopback: asked.HostLoopback,
+		Rules: asked.Rules, Default: netslirp.DefaultVerdict(asked.Rules), Rate: asked.Rate,
+		Log: asked.LogFile != "", Pcap: asked.PcapFile != "", Publish: asked.Publish, PortSocket: asked.PortSocket,
+	}
+	if facts.Net.NoTUN != "" {
+		if asked.Driver != netslirp.DriverUser {
+			return fmt.Errorf("--net %s: %s\nfix: have it opened (chmod 0666 /dev/net/tun), or say --net user, which does without", asked.Driver, facts.Net.NoTUN)
+		}
+		n.Config.Link = netslirp.Veth
+	}
+	if n.Config.MTU == 0 {
+		n.Config.MTU = netslirp.DefaultMTU
+		if asked.Driver != netslirp.DriverUser {
+			n.Config.MTU = netslirp.PeerMTU
+		}
+	}
+	return nil
+}
+
+func (n *NetSpec) publishes() bool { return len(n.Publish) > 0 || n.PortSocket != "" }
+
+// checkNetwork refuses what would silently do nothing.
+func (spec *Spec) checkNetwork() error {
+	n := &spec.Net
+	own := spec.Namespaces[ns.Net].Mode == ns.Own
+	var flag string
+	for _, row := range []struct {
+		flag  string
+		given bool
+	}{
+		{"--publish", len(n.Publish) > 0},
+		{"--port-socket", n.PortSocket != ""},
+		{"--allow and --deny", len(n.Rules) > 0},
+		{"--net-rate", n.Rate != netslirp.Rate{}},
+		{"--net-log", n.LogFile != ""},
+		{"--pcap", n.PcapFile != ""},
+		{"--host-loopback", n.HostLoopback.Open},
+		{"--dns", len(n.Nameservers) > 0},
+	} {
+		if row.given {
+			flag = row.flag
+			break
+		}
+	}
+	switch {
+	case flag == "" || (own && n.Driver == netslirp.DriverUser):
+	case !own || n.Driver == netslirp.DriverNone:
+		return fmt.Errorf("%s needs a network of bryo's own making\nfix: say --net user, or leave %s out", flag, flag)
+	case flag != "--publish" && flag != "--port-socket" && flag != "--host-loopback" && flag != "--dns":
+		return fmt.Errorf("%s is not in the power of %s\nfix: say --net user", flag, n.Driver)
+	}
+	return nil
+}
+
+// resolver is the container's resolv.conf(5): it asks bryo-net, with the host's
+// search list and options.
+func resolver(spec *Spec, facts *Facts, pl *Plan) string {
+	host := netslirp.ParseResolv(facts.Resolver)
+	switch pl.Network.Config.Driver {
+	case netslirp.DriverUser:
+		return host.File([]netip.Addr{netslirp.DNS4(), netslirp.DNS6()}, spec.Net.Search)
+	case netslirp.DriverSlirp4netns:
+		if len(spec.Net.Nameservers) == 0 {
+			return host.File([]netip.Addr{netslirp.DNS4()}, spec.Net.Search)
+		}
+	case netslirp.DriverPasta:
+		if len(spec.Net.Nameservers) == 0 {
+			return host.File([]netip.Addr{netslirp.DNS4()}, spec.Net.Search) // --dns-forward
+		}
+	case netslirp.DriverNone:
+		return ""
+	}
+	return host.File(spec.Net.Nameservers, spec.Net.Search)
+}
+
+const pingGroupRange = "net/ipv4/ping_group_range"
+
+// pingGroups lets every group of the container send echo requests, so that ping
+// needs no capability: icmp(7).
+func pingGroups(pl *Plan) string {
+	if pl.Network.Config.Driver == netslirp.DriverNone {
+		return ""
+	}
+	var last uint32
+	for _, extent := range pl.IDs.Maps.GID {
+		last = max(last, extent.Inside+extent.Count-1)
+	}
+	for last > 0 && !pl.IDs.Maps.GID.Covers(last) {
+		last--
+	}
+	if !pl.IDs.Maps.GID.Covers(0) {
+		return ""
+	}
+	return fmt.Sprintf("0 %d", last)
+}

@@ -1,0 +1,93 @@
+package rootless
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"bryo/netslirp"
+	"bryo/rootless/ns"
+)
+
+// online asks for a driver on a host that has bryo-net.
+func online(driver netslirp.Driver, change ...func(*Spec, *Facts)) func(*Spec, *Facts) {
+	return func(s *Spec, f *Facts) {
+		s.Net.Driver = driver
+		f.Net.Program = "/usr/libexec/bryo/bryo-net"
+		for _, c := range change {
+			c(s, f)
+		}
+	}
+}
+
+func closed(_ *Spec, f *Facts) { f.Net.NoTUN = "/dev/net/tun: permission denied" }
+
+func published(s *Spec, _ *Facts) {
+	s.Net.Publish = []netslirp.Publish{{Protocol: netslirp.TCP, HostIP: netip.AddrFrom4([4]byte{127, 0, 0, 1}), HostPort: 8080, ChildPort: 80}}
+}
+
+func logged(s *Spec, _ *Facts) { s.Net.LogFile = "flows" }
+
+func network(pl *Plan) string {
+	n := &pl.Network
+	return fmt.Sprintf("%q lo %t link %d mtu %d waits %t lasts %t", n.Config.Driver, n.Loopback, n.Config.Link, n.Config.MTU, n.Waits(), n.Lasts())
+}
+
+func TestNetwork(t *testing.T) {
+	decide(t, []decision{
+		{"none", nothing, network, `"" lo true link 0 mtu 0 waits false lasts false`},
+		{"user", online(netslirp.DriverUser), network, `"user" lo true link 0 mtu 1500 waits false lasts false`},
+		{"no tun", online(netslirp.DriverUser, closed), network, `"user" lo true link 1 mtu 1500 waits false lasts false`},
+		{"mtu", online(netslirp.DriverUser, func(s *Spec, _ *Facts) { s.Net.MTU = 9000 }), network, `"user" lo true link 0 mtu 9000 waits false lasts false`},
+		{"ports", online(netslirp.DriverUser, published), network, `"user" lo true link 0 mtu 1500 waits true lasts true`},
+		{"log", online(netslirp.DriverUser, logged), network, `"user" lo true link 0 mtu 1500 waits false lasts true`},
+		{"pasta", online(netslirp.DriverPasta), network, `"pasta" lo true link 0 mtu 65520 waits true lasts true`},
+		{"host", online(netslirp.DriverUser, host(ns.Net)), network, `"" lo false link 0 mtu 0 waits false lasts false`},
+		{"joined", online(netslirp.DriverUser, join(ns.Net)), network, `"" lo false link 0 mtu 0 waits false lasts false`},
+		{"no rules", online(netslirp.DriverUser), func(pl *Plan) string { return pl.Network.Config.Default.String() }, "allow"},
+		{
+			"a rule that allows denies the rest", online(netslirp.DriverUser, func(s *Spec, _ *Facts) { s.Net.Rules = []netslirp.Rule{{Domain: "example.org"}} }),
+			func(pl *Plan) string { return pl.Network.Config.Default.String() }, "deny",
+		},
+		{"ping for all groups", online(netslirp.DriverUser), settings, "user/max_user_namespaces=0 net/ipv4/ping_group_range=0 65536"},
+		{"ping for one", online(netslirp.DriverUser, func(s *Spec, f *Facts) { one(s, f) }), settings, "user/max_user_namespaces=0 net/ipv4/ping_group_range=0 0"},
+		{
+			"ping as asked", online(netslirp.DriverUser, func(s *Spec, _ *Facts) { s.Sysctls = []ns.Sysctl{{Name: "net.ipv4.ping_group_range", Value: "1 0"}} }),
+			settings, "net/ipv4/ping_group_range=1 0 user/max_user_namespaces=0",
+		},
+		{
+			"names", online(netslirp.DriverUser, func(_ *Spec, f *Facts) { f.Resolver = "nameserver 127.0.0.53\nsearch example.org\noptions ndots:2\n" }),
+			content("/etc/resolv.conf"), "nameserver 10.0.2.3\nnameserver fd00::3\nsearch example.org\noptions ndots:2\n",
+		},
+		{"more hosts", online(netslirp.DriverUser, func(s *Spec, _ *Facts) {
+			s.Net.Hosts = []HostName{{"registry", netip.AddrFrom4([4]byte{192, 0, 2, 7})}}
+		}), func(pl *Plan) string { return lastLine(content("/etc/hosts")(pl)) }, "192.0.2.7\tregistry"},
+	})
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+func TestNetworkRefused(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*Spec, *Facts)
+		want   string
+	}{
+		{"no bryo-net", func(s *Spec, _ *Facts) { s.Net.Driver = netslirp.DriverUser }, "bryo-net is missing"},
+		{"pasta without tun", online(netslirp.DriverPasta, closed), "--net user, which does without"},
+		{"ports without a network", published, "--publish needs a network of bryo's own making"},
+		{"ports on the host's", online(netslirp.DriverUser, published, host(ns.Net)), "--publish needs a network"},
+		{"a log by pasta", online(netslirp.DriverPasta, logged), "--net-log is not in the power of pasta"},
+		{"ports beside a joined namespace", online(netslirp.DriverUser, published, join(ns.PID)), "do not go together"},
+	} {
+		spec, facts := good()
+		row.change(spec, facts)
+		if _, err := Compile(spec, facts); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: %v, want %q", row.name, err, row.want)
+		}
+	}
+}
