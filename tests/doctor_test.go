@@ -69,7 +69,7 @@ func newClinic(t *testing.T) *clinic {
 			t.Fatal(err)
 		}
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildmode=exe", "-o", filepath.Dir(c.bryo), "./cmd/bryo", "./cmd/bryo-net")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Dir(c.bryo), "./cmd/bryo", "./cmd/bryo-net")
 	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", build, err, out)

@@ -9,16 +9,16 @@ import (
 )
 
 // callRules are the system calls of a Go program that moves data between
-// sockets. All others fail with EPERM, but for those that no network has reason
+// sockets, with ports also unix sockets. All others fail with EPERM, but for those that no network has reason
 // to try: they end the process.
-func callRules() []confine.CallRule {
+func callRules(withPorts bool) []confine.CallRule {
 	var rules []confine.CallRule
 	add := func(action confine.Action, numbers ...int) {
 		for _, n := range numbers {
 			rules = append(rules, confine.CallRule{Number: uint32(n), Action: action})
 		}
 	}
-	rules = append(rules, conditionalCalls()...)
+	rules = append(rules, conditionalCalls(withPorts)...)
 	add(confine.ActAllow, plainCalls()...)
 	add(confine.ActAllow, machineCalls()...)
 	add(confine.ActErrno(unix.ENOSYS), unix.SYS_CLONE3) // its flags lie in memory; clone's do not
@@ -35,7 +35,7 @@ func plainCalls() []int {
 	return []int{
 		// data
 		unix.SYS_READ, unix.SYS_WRITE, unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_PREAD64, unix.SYS_CLOSE, unix.SYS_FSTAT, unix.SYS_LSEEK,
-		unix.SYS_SPLICE, unix.SYS_SENDFILE, unix.SYS_FCNTL, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_PIPE2, unix.SYS_READLINKAT, unix.SYS_STATX,
+		unix.SYS_SPLICE, unix.SYS_SENDFILE, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_PIPE2, unix.SYS_READLINKAT, unix.SYS_STATX,
 		unix.SYS_GETDENTS64,
 		// sockets
 		unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT4, unix.SYS_ACCEPT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
@@ -53,7 +53,8 @@ func plainCalls() []int {
 }
 
 // conditionalCalls are allowed with some arguments.
-func conditionalCalls() []confine.CallRule {
+func conditionalCalls(withPorts bool) []confine.CallRule {
+	const words = 0xffffffff // an int: the kernel does not look at the rest
 	const threads = unix.CLONE_VM | unix.CLONE_THREAD | unix.CLONE_SIGHAND
 	const changes = unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC
 	allow := func(number int, conditions ...confine.Condition) confine.CallRule {
@@ -63,7 +64,7 @@ func conditionalCalls() []confine.CallRule {
 		return confine.Condition{Index: index, Comparison: confine.MaskedEqual, Mask: mask, Value: value}
 	}
 	rules := []confine.CallRule{
-		allow(unix.SYS_CLONE, masked(0, threads|unix.CLONE_NEWUSER|unix.CLONE_NEWNS|unix.CLONE_NEWNET|unix.CLONE_NEWPID, threads)),
+		allow(unix.SYS_CLONE, masked(0, threads|unix.CLONE_NEWUSER|unix.CLONE_NEWNS|unix.CLONE_NEWNET|unix.CLONE_NEWPID|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP, threads)),
 		allow(unix.SYS_OPENAT, masked(2, changes, unix.O_RDONLY)),
 		allow(fstatat), // a file's size and time say whether it changed
 		allow(unix.SYS_MMAP, masked(2, unix.PROT_EXEC, 0)),
@@ -71,8 +72,17 @@ func conditionalCalls() []confine.CallRule {
 		allow(unix.SYS_TGKILL, confine.Condition{Index: 0, Value: uint64(os.Getpid())}),
 		allow(unix.SYS_PRLIMIT64, confine.Condition{Index: 0, Value: 0}, confine.Condition{Index: 2, Value: 0}),
 	}
-	for _, family := range []uint64{unix.AF_INET, unix.AF_INET6, unix.AF_UNIX, unix.AF_NETLINK} {
-		rules = append(rules, allow(unix.SYS_SOCKET, masked(0, 0xffffffff, family)))
+	// With the others a process could have signals sent to anybody's process.
+	for _, command := range []uint64{unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_DUPFD_CLOEXEC, unix.F_GETPIPE_SZ, unix.F_SETPIPE_SZ} {
+		rules = append(rules, allow(unix.SYS_FCNTL, masked(1, words, command)))
 	}
-	return rules
+	rules = append(rules, allow(unix.SYS_FCNTL, masked(1, words, unix.F_SETFL), masked(2, unix.O_ASYNC, 0)))
+	families := []uint64{unix.AF_INET, unix.AF_INET6}
+	if withPorts {
+		families = append(families, unix.AF_UNIX) // to the side in the container
+	}
+	for _, family := range families {
+		rules = append(rules, allow(unix.SYS_SOCKET, masked(0, words, family)))
+	}
+	return append(rules, allow(unix.SYS_SOCKET, masked(0, words, unix.AF_NETLINK), masked(2, words, unix.NETLINK_ROUTE)))
 }

@@ -17,7 +17,7 @@ import (
 // new privileges, capabilities, files but for reading readDirs, and the system
 // calls that are in no list of calls. What comes from the container is read
 // afterwards.
-func confineSelf(readDirs []string) error {
+func confineSelf(readDirs []string, withPorts bool) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
@@ -39,7 +39,7 @@ func confineSelf(readDirs []string) error {
 	if err := files.RestrictScoped(); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
-	return filterCalls()
+	return filterCalls(withPorts)
 }
 
 // portLimit is read when a port is refused, to say why.
@@ -58,12 +58,12 @@ func dropCapabilities() error {
 }
 
 // filterCalls loads the seccomp filter into all threads.
-func filterCalls() error {
+func filterCalls(withPorts bool) error {
 	architecture, err := confine.Native()
 	if err != nil {
-		return nil //nolint:nilerr // there is no filter for this machine yet; the rest holds
+		return err
 	}
-	filter := confine.Filter{Architecture: architecture, Rules: callRules(), Default: confine.ActErrno(unix.EPERM)}
+	filter := confine.Filter{Architecture: architecture, Rules: callRules(withPorts), Default: confine.ActErrno(unix.EPERM)}
 	program, err := filter.Compile()
 	if err != nil {
 		return err

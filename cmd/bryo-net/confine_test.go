@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +20,7 @@ const confinedVariable = "BRYO_TEST_CONFINED"
 
 func TestConfined(t *testing.T) {
 	if try := os.Getenv(confinedVariable); try != "" {
-		err := confineSelf([]string{"/etc"})
+		err := confineSelf([]string{"/etc"}, false)
 		if errors.Is(err, unix.ENOTSUP) {
 			t.Skip("built with cgo, which bryo-net never is: set CGO_ENABLED=0")
 		}
@@ -71,13 +72,24 @@ func tries() map[string]try {
 				}
 			}
 		}},
-		"execute":  {dies: true, do: func(*testing.T) { _ = syscall.Exec("/bin/true", []string{"true"}, nil) }},
-		"fork":     {do: func(t *testing.T) { _, err := syscall.ForkExec("/bin/true", []string{"true"}, nil); refused(t, err) }},
-		"unshare":  {dies: true, do: func(*testing.T) { _ = unix.Unshare(unix.CLONE_NEWUSER) }},
-		"trace":    {dies: true, do: func(*testing.T) { _ = unix.PtraceAttach(1) }},
-		"join":     {dies: true, do: func(*testing.T) { _ = unix.Setns(0, unix.CLONE_NEWNET) }},
-		"kill":     {do: func(t *testing.T) { refused(t, unix.Kill(os.Getppid(), 0)) }},
-		"packets":  {do: func(t *testing.T) { _, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0); refused(t, err) }},
+		"execute":      {dies: true, do: func(*testing.T) { _ = syscall.Exec("/bin/true", []string{"true"}, nil) }},
+		"fork":         {do: func(t *testing.T) { _, err := syscall.ForkExec("/bin/true", []string{"true"}, nil); refused(t, err) }},
+		"unshare":      {dies: true, do: func(*testing.T) { _ = unix.Unshare(unix.CLONE_NEWUSER) }},
+		"trace":        {dies: true, do: func(*testing.T) { _ = unix.PtraceAttach(1) }},
+		"join":         {dies: true, do: func(*testing.T) { _ = unix.Setns(0, unix.CLONE_NEWNET) }},
+		"kill":         {do: func(t *testing.T) { refused(t, unix.Kill(os.Getppid(), 0)) }},
+		"packets":      {do: func(t *testing.T) { _, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0); refused(t, err) }},
+		"unix sockets": {do: func(t *testing.T) { _, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); refused(t, err) }},
+		"netfilter": {do: func(t *testing.T) {
+			_, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
+			refused(t, err)
+		}},
+		"signals by a file": {do: func(t *testing.T) { _, err := unix.FcntlInt(0, unix.F_SETOWN, os.Getppid()); refused(t, err) }},
+		"routes": {do: func(t *testing.T) {
+			if r, err := openRoutes(); err != nil || !r.host(netip.MustParseAddr("127.0.0.1")) {
+				t.Error(err)
+			}
+		}},
 		"vsock":    {do: func(t *testing.T) { _, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0); refused(t, err) }},
 		"a module": {do: func(t *testing.T) { refused(t, unix.Mkdir("/tmp/bryo-net-should-not-be", 0o700)) }},
 		"code": {do: func(t *testing.T) {

@@ -34,11 +34,9 @@ func inside() error {
 	if err != nil {
 		return fmt.Errorf("read the order: %w", err)
 	}
-	defer func() {
-		for _, path := range tell.Remove {
-			_ = os.RemoveAll(path)
-		}
-	}()
+	for _, path := range tell.Remove {
+		defer remover(path)()
+	}
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -50,4 +48,17 @@ func inside() error {
 		<-ended
 	}
 	return err
+}
+
+// remover removes what the path names now, when bryo-net has just made it:
+// later another container's socket may have the name.
+func remover(path string) func() {
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return func() { ports.RemoveDir(path) }
+	}
+	socket, err := ports.Pin(path)
+	if err != nil {
+		return func() {} // it is gone, or nothing of ours
+	}
+	return socket.Remove
 }

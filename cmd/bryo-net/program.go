@@ -20,7 +20,7 @@ func (p *program) start(ctx context.Context) (err error) {
 	if p.process, err = peers.Start(ctx, p.config.Driver, *p.config); err != nil {
 		return err
 	}
-	return p.published.open(ctx, p.config)
+	return p.open(ctx, p.config)
 }
 
 func (p *program) run(ctx context.Context) error {
@@ -28,8 +28,8 @@ func (p *program) run(ctx context.Context) error {
 	defer cancel()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	if p.published.listener != nil {
-		wg.Go(func() { _ = p.published.ports.Serve(ctx, p.published.listener) })
+	if p.listener != nil {
+		wg.Go(func() { _ = p.ports.Serve(ctx, p.listener) })
 	}
 	wg.Go(func() {
 		<-ctx.Done()

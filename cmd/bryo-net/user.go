@@ -64,7 +64,7 @@ func (u *user) start(ctx context.Context) (err error) {
 	if err := u.published.open(ctx, u.config); err != nil {
 		return err
 	}
-	return confineSelf(resolverDirs())
+	return confineSelf(resolverDirs(), u.published.ports != nil)
 }
 
 // resolverDirs are the directories that resolv.conf is read from, by its name

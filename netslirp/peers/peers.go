@@ -1,19 +1,17 @@
 // Package peers runs slirp4netns and pasta, other projects' user-mode networks,
-// for one container. They are children of bryo-net, which sees to it that they
-// end: a kernel's parent-death signal would be lost when they enter the
-// container's user namespace.
+// for one container. They are children of bryo-net, and end with it, see Start.
 package peers
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,13 +25,26 @@ type Process struct {
 	said *bounded
 	done chan struct{}
 	err  error // once done is closed
+
+	held    *os.File // the end of a pipe that closes with this process
+	stopped atomic.Bool
 }
 
 // Start executes the driver's program for the container whose PID 1 is
 // config.PID, and returns once the container has its interface. What the program
 // says is part of the error.
+//
+// The program ends with this process, however that ends: by the kernel's
+// parent-death signal, and slirp4netns also because a pipe closes.
 func Start(ctx context.Context, driver netslirp.Driver, config netslirp.Config) (*Process, error) {
-	path, err := find(driver)
+	return start(ctx, driver, &config, directories())
+}
+
+func start(ctx context.Context, driver netslirp.Driver, config *netslirp.Config, dirs []string) (_ *Process, err error) {
+	if len(config.HostLoopback.Ports) > 0 {
+		return nil, fmt.Errorf("--net %s: it cannot open single ports of the host's loopback\nfix: say --net user, or --host-loopback for all ports", driver)
+	}
+	path, err := find(driver, dirs)
 	if err != nil {
 		return nil, err
 	}
@@ -42,24 +53,26 @@ func Start(ctx context.Context, driver netslirp.Driver, config netslirp.Config) 
 		return nil, err
 	}
 	defer ready.Close()
-	args := pastaArgs(&config)
-	if driver == netslirp.DriverSlirp4netns {
-		args = slirpArgs(&config)
-	}
-	p := &Process{name: string(driver), said: &bounded{}, done: make(chan struct{})}
-	p.cmd = exec.Command(path, args...)
-	p.cmd.Env, p.cmd.Stderr = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, p.said
-	p.cmd.ExtraFiles = []*os.File{tell} // descriptor 3
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = p.cmd.Start()
-	_ = tell.Close()
+	defer tell.Close()
+	exit, held, err := os.Pipe()
 	if err != nil {
+		return nil, err
+	}
+	defer exit.Close()
+	args := pastaArgs(config)
+	if driver == netslirp.DriverSlirp4netns {
+		args = slirpArgs(config)
+	}
+	p := &Process{name: string(driver), said: &bounded{}, done: make(chan struct{}), held: held}
+	p.cmd = exec.Command(path, args...)
+	p.cmd.Env, p.cmd.Stderr, p.cmd.WaitDelay = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, p.said, time.Second
+	p.cmd.ExtraFiles = []*os.File{tell, exit} // descriptors 3 and 4
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if err := p.launch(); err != nil {
+		_ = held.Close()
 		return nil, fmt.Errorf("--net %s: %w", driver, err)
 	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.done)
-	}()
+	_ = tell.Close() // or its end would never be read
 	if err := p.await(ctx, driver, ready, config.PID); err != nil {
 		p.Stop()
 		return nil, err
@@ -68,9 +81,32 @@ func Start(ctx context.Context, driver netslirp.Driver, config netslirp.Config) 
 	return p, nil
 }
 
-// find looks for a program where administrators put it.
-func find(driver netslirp.Driver) (string, error) {
-	for _, dir := range []string{"/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin"} {
+// launch executes the program from a thread that lives as long as it does: the
+// death of the thread, not of the process, sends the parent-death signal, see
+// PR_SET_PDEATHSIG(2const).
+func (p *Process) launch() error {
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(p.done)
+		if p.err = p.cmd.Start(); p.err != nil {
+			started <- p.err
+			return
+		}
+		started <- nil
+		p.err = p.cmd.Wait()
+	}()
+	return <-started
+}
+
+// directories are where administrators put programs.
+func directories() []string {
+	return []string{"/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin"}
+}
+
+func find(driver netslirp.Driver, dirs []string) (string, error) {
+	for _, dir := range dirs {
 		path := dir + "/" + string(driver)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 			return path, nil
@@ -83,10 +119,10 @@ func find(driver netslirp.Driver) (string, error) {
 	return "", fmt.Errorf("--net %s: the program is missing\nfix: install it (Debian: apt-get install %s), or say --net user, which needs nothing", driver, pkg)
 }
 
-// slirpArgs is slirp4netns(1): configure the interface, and write to descriptor
-// 3 when that is done.
+// slirpArgs is slirp4netns(1): configure the interface, write to descriptor 3
+// when that is done, and end when the pipe of descriptor 4 closes.
 func slirpArgs(config *netslirp.Config) []string {
-	args := []string{"-c", "-r", "3", "--mtu", strconv.FormatUint(uint64(config.MTU), 10), "--enable-ipv6", "--enable-seccomp"}
+	args := []string{"-c", "-r", "3", "-e", "4", "--mtu", strconv.FormatUint(uint64(config.MTU), 10), "--enable-ipv6", "--enable-seccomp"}
 	if !config.HostLoopback.Open {
 		args = append(args, "--disable-host-loopback")
 	}
@@ -109,25 +145,26 @@ func pastaArgs(config *netslirp.Config) []string {
 func (p *Process) await(ctx context.Context, driver netslirp.Driver, ready *os.File, pid int) error {
 	const patience, step = 10 * time.Second, 3 * time.Millisecond
 	up := make(chan bool, 1)
-	if driver == netslirp.DriverSlirp4netns {
-		go func() {
-			n, _ := ready.Read(make([]byte, 1)) // nothing when it ends before
-			up <- n == 1
-		}()
-	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer ready.Close() // or a program that keeps silent would be waited for
+	wg.Go(func() {
+		n, _ := ready.Read(make([]byte, 1)) // nothing when it ends before
+		up <- n == 1
+	})
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	tick := time.NewTicker(step)
 	defer tick.Stop()
+	var watch routes
 	for {
 		select {
 		case ok := <-up:
 			if ok {
 				return nil
 			}
-			<-p.done
-		case <-tick.C:
-			if driver == netslirp.DriverPasta && routed(pid) {
+		case now := <-tick.C:
+			if driver == netslirp.DriverPasta && watch.settled(pid, now) {
 				return nil
 			}
 		case <-p.done:
@@ -147,31 +184,25 @@ func outcome(err error) string {
 	return err.Error()
 }
 
-// routed says whether the container has a route by now: pasta adds it last.
-func routed(pid int) bool {
-	for _, file := range []string{"route", "ipv6_route"} {
-		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/net/" + file)
-		if err == nil && bytes.Contains(text, []byte(netslirp.Interface)) {
-			return true
-		}
-	}
-	return false
-}
-
 // Wait waits for the program's end, which is an error unless Stop brought it.
 func (p *Process) Wait() error {
 	<-p.done
-	var exit *exec.ExitError
-	if errors.As(p.err, &exit) && exit.ExitCode() < 0 {
-		return nil // by a signal
+	if p.stopped.Load() {
+		return nil
 	}
 	return fmt.Errorf("%s ended: %s%s", p.name, outcome(p.err), p.said.tail())
 }
 
 // Stop ends the program and waits for it.
 func (p *Process) Stop() {
-	_ = p.cmd.Process.Kill()
-	<-p.done
+	select {
+	case <-p.done: // by itself
+	default:
+		p.stopped.Store(true)
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	}
+	_ = p.held.Close()
 }
 
 // bounded keeps the beginning of what a program says, for an error.

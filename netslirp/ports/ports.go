@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,7 +31,9 @@ type Options struct {
 // Ports are the ports of the host that lead into one container.
 type Ports struct {
 	driver port.ParentDriver
+	pipe   string // that the side inside closes when it listens
 	quit   chan struct{}
+	ended  chan struct{} // closed when no goroutine of the driver itself is left
 	ready  chan struct{} // closed when the side inside listens
 	failed chan error
 	once   sync.Once
@@ -47,15 +50,23 @@ func New(options Options) (*Ports, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Ports{driver: driver, quit: make(chan struct{}), ready: make(chan struct{}), failed: make(chan error, 1)}
+	p := &Ports{
+		driver: driver, pipe: filepath.Join(options.Dir, readyName),
+		quit: make(chan struct{}), ready: make(chan struct{}), failed: make(chan error, 1), ended: make(chan struct{}),
+	}
 	complete := make(chan struct{}, 1)
-	go func() { p.failed <- driver.RunParentDriver(complete, p.quit, &port.ChildContext{}) }()
-	go func() {
+	var wg sync.WaitGroup
+	wg.Go(func() { p.failed <- driver.RunParentDriver(complete, p.quit, &port.ChildContext{}) })
+	wg.Go(func() {
 		select {
 		case <-complete:
 			close(p.ready)
 		case <-p.quit:
 		}
+	})
+	go func() {
+		wg.Wait()
+		close(p.ended)
 	}()
 	return p, nil
 }
@@ -63,8 +74,40 @@ func New(options Options) (*Ports, error) {
 // Opaque is for RunChild, on the other side.
 func (p *Ports) Opaque() map[string]string { return p.driver.OpaqueForChild() }
 
-// Close ends the driver; the process that listens ends with it.
-func (p *Ports) Close() { p.once.Do(func() { close(p.quit) }) }
+// Close ends the driver and what it listens on. It waits, but not for long, for
+// what ends with the process at the latest.
+func (p *Ports) Close() { p.once.Do(p.close) }
+
+func (p *Ports) close() {
+	const patience, step = time.Second, time.Millisecond
+	close(p.quit)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list, err := p.driver.ListPorts(ctx)
+	for i := 0; err == nil && i < len(list); i++ {
+		_ = p.driver.RemovePort(ctx, list[i].ID)
+	}
+	for {
+		select {
+		case <-p.ended:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(step):
+			p.wake()
+		}
+	}
+}
+
+// wake stands in for a side inside that never came: the driver waits in open(2)
+// for somebody to write, see fifo(7).
+func (p *Ports) wake() {
+	if fd, err := unix.Open(p.pipe, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err == nil {
+		_ = unix.Close(fd)
+	}
+}
 
 // Add publishes a port and returns it with the host's port that was chosen.
 func (p *Ports) Add(ctx context.Context, publish netslirp.Publish) (netslirp.Publish, error) {
@@ -94,14 +137,23 @@ func (p *Ports) Add(ctx context.Context, publish netslirp.Publish) (netslirp.Pub
 	}
 }
 
+var errClosed = errors.New("publish ports: the container has ended")
+
 // await waits for the side inside.
 func (p *Ports) await(ctx context.Context) error {
 	const patience = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {
+	case <-p.quit:
+		return errClosed
+	default:
+	}
+	select {
 	case <-p.ready:
 		return nil
+	case <-p.quit:
+		return errClosed
 	case err := <-p.failed:
 		p.failed <- err
 		return fmt.Errorf("publish ports: %w", err)
@@ -128,18 +180,20 @@ func spec(publish netslirp.Publish) port.Spec {
 	}
 }
 
-// freePort asks the kernel for a port that nobody has.
+// freePort asks the kernel for a port that nobody has, in the family alone that
+// it is for.
 func freePort(publish netslirp.Publish) (uint16, error) {
+	network := spec(publish).Proto
 	address := netip.AddrPortFrom(publish.HostIP, 0)
 	if publish.Protocol == netslirp.UDP {
-		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(address))
+		conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(address))
 		if err != nil {
 			return 0, err
 		}
 		defer conn.Close()
 		return conn.LocalAddr().(*net.UDPAddr).AddrPort().Port(), nil //nolint:forcetypeassert // it is UDP's
 	}
-	listener, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(address))
+	listener, err := net.ListenTCP(network, net.TCPAddrFromAddrPort(address))
 	if err != nil {
 		return 0, err
 	}
@@ -157,6 +211,9 @@ func explain(publish netslirp.Publish, err error) error {
 		return fmt.Errorf("publish %s: this machine does not have that address\nfix: take one of `ip address`, or 0.0.0.0 for all", where)
 	case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
 		first := unprivileged()
+		if int(publish.HostPort) >= first {
+			return fmt.Errorf("publish %s: permission denied", where)
+		}
 		return fmt.Errorf("publish %s: only root may use ports below %d here\nfix: take one from there on, as -p %d:%d, or have root set net.ipv4.ip_unprivileged_port_start=%d",
 			where, first, alternative(publish.HostPort, first), publish.ChildPort, publish.HostPort)
 	default:
@@ -180,8 +237,8 @@ func unprivileged() int {
 
 // alternative is a port that reminds of the one that was wanted.
 func alternative(port uint16, first int) int {
-	const familiar = 8000
-	return max(first, familiar+int(port))
+	const familiar, last = 8000, 1<<16 - 1
+	return min(max(first, familiar+int(port)), last)
 }
 
 // manager is the driver for rootlesskit's interface, with bryo's errors and

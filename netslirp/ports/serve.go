@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/rootless-containers/rootlesskit/v3/pkg/api/router"
@@ -27,14 +28,30 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--port-socket %s: %w", path, errors.Unwrap(err))
 	}
-	return ownOnly{listener}, nil
+	listener.SetUnlinkOnClose(false) // it would remove whatever has the name by then
+	socket, err := Pin(path)
+	if err != nil {
+		_ = listener.Close()
+		return nil, fmt.Errorf("--port-socket %w", err)
+	}
+	return &ownOnly{UnixListener: listener, socket: socket}, nil
 }
 
 // ownOnly accepts connections of the user's own processes.
-type ownOnly struct{ *net.UnixListener }
+type ownOnly struct {
+	*net.UnixListener
+	socket *Socket
+	once   sync.Once
+}
+
+// Close implements net.Listener.
+func (l *ownOnly) Close() error {
+	l.once.Do(l.socket.Remove)
+	return l.UnixListener.Close()
+}
 
 // Accept implements net.Listener.
-func (l ownOnly) Accept() (net.Conn, error) {
+func (l *ownOnly) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.AcceptUnix()
 		if err != nil {
@@ -63,6 +80,7 @@ func own(conn *net.UnixConn) bool {
 // context is done.
 func (p *Ports) Serve(ctx context.Context, listener net.Listener) error {
 	const (
+		most     = 32
 		longest  = 64 << 10
 		patience = 10 * time.Second
 	)
@@ -73,7 +91,7 @@ func (p *Ports) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(limit(listener, most)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -6,7 +6,16 @@ import (
 	"io"
 	"time"
 
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+const (
+	dnsPatience  = 10 * time.Second
+	mostQuestion = 4096
+	mostAsking   = 512 // ports and streams that ask our name server
 )
 
 // acceptDNS answers questions that come as a stream, each behind its length:
@@ -46,4 +55,45 @@ func (s *Stack) acceptDNS(request *tcp.ForwarderRequest) {
 			return
 		}
 	}
+}
+
+// acceptQuestion answers datagrams to our name server.
+func (s *Stack) acceptQuestion(request *udp.ForwarderRequest) bool {
+	if s.options.DNS == nil {
+		return false
+	}
+	if !s.ask() {
+		return true // lost, as on a wire: it is asked again
+	}
+	queue := &waiter.Queue{}
+	endpoint, failed := request.CreateEndpoint(queue)
+	if failed != nil {
+		s.asked()
+		return true
+	}
+	conn := gonet.NewUDPConn(queue, endpoint)
+	if !s.begin() {
+		s.asked()
+		_ = conn.Close()
+		return true
+	}
+	go func() {
+		defer s.flows.Done()
+		defer s.asked()
+		defer conn.Close()
+		stop := context.AfterFunc(s.ctx, func() { _ = conn.Close() })
+		defer stop()
+		buf := make([]byte, mostQuestion)
+		for {
+			_ = conn.SetReadDeadline(time.Now().Add(dnsPatience))
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			if answer := s.options.DNS.Answer(s.ctx, append([]byte(nil), buf[:n]...), false); answer != nil {
+				_, _ = conn.Write(answer)
+			}
+		}
+	}()
+	return true
 }

@@ -36,6 +36,7 @@ type link struct {
 	tap      func([]byte, bool)
 	echo     func(packet []byte) bool // takes echo requests, which netstack would answer itself
 
+	packets    atomic.Uint64 // from the container
 	dispatcher atomic.Pointer[stack.NetworkDispatcher]
 	peer       atomic.Pointer[[6]byte] // the container's hardware address
 
@@ -150,6 +151,7 @@ func (l *link) deliver(head, data []byte, payload buffer.Buffer) {
 	if known && l.tap != nil {
 		l.tap(data, false)
 	}
+	l.packets.Add(1)
 	dispatcher := l.dispatcher.Load()
 	if !known || dispatcher == nil || (l.echo != nil && l.echo(data)) {
 		payload.Release()

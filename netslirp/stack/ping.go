@@ -20,8 +20,6 @@ import (
 const (
 	mostPings    = 256 // conversations with one address and identifier
 	pingPatience = 10 * time.Second
-	codeFilter4  = 13 // communication administratively prohibited, RFC 1812
-	codeFilter6  = 1  // RFC 4443
 )
 
 // An echo is a question of ICMP, without its IP header.
@@ -216,10 +214,9 @@ func (s *Stack) reply(e echo, message []byte) {
 func (s *Stack) prohibit(e echo) {
 	const quoted = 1200
 	message := make([]byte, 8, 8+quoted)
-	message[0], message[1] = uint8(header.ICMPv4DstUnreachable), codeFilter4
+	message[0], message[1] = prohibited.code(e.source.Is6())
 	from := netslirp.Gateway4()
 	if e.source.Is6() {
-		message[0], message[1] = uint8(header.ICMPv6DstUnreachable), codeFilter6
 		from = netslirp.Gateway6()
 	}
 	const least4 = 548 // RFC 1812, 4.3.2.3

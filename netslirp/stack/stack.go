@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,20 +67,22 @@ type Options struct {
 
 // Stack is a running network.
 type Stack struct {
-	options  Options
-	stack    *stack.Stack
-	link     *link
-	flows    sync.WaitGroup
-	ctx      context.Context //nolint:containedctx // the lifetime of all flows: gVisor's handlers have none
-	cancel   context.CancelFunc
-	up, down *rate.Limiter
-	udp      udpTable
-	pings    pingTable
-	small    sync.Pool // copy buffers
-	large    sync.Pool
-	closing  sync.Once
-	begun    sync.Mutex   // orders begin and Close
-	streams  atomic.Int32 // of questions to our name server
+	options     Options
+	stack       *stack.Stack
+	link        *link
+	flows       sync.WaitGroup
+	ctx         context.Context //nolint:containedctx // the lifetime of all flows: gVisor's handlers have none
+	cancel      context.CancelFunc
+	up, down    *rate.Limiter
+	udp         udpTable
+	pings       pingTable
+	sequences   sequences
+	connections atomic.Int64
+	small       sync.Pool // copy buffers
+	large       sync.Pool
+	closing     sync.Once
+	begun       sync.Mutex   // orders begin and Close
+	streams     atomic.Int32 // of questions to our name server
 }
 
 const nic = 1
@@ -105,7 +108,7 @@ func New(options Options) (*Stack, error) {
 	if err := s.configure(); err != nil {
 		return nil, err
 	}
-	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, tcp.NewForwarder(s.stack, firstWindow, mostPending, s.acceptTCP).HandlePacket)
+	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, s.syn(tcp.NewForwarder(s.stack, firstWindow, mostPending, s.acceptTCP).HandlePacket))
 	s.stack.SetTransportProtocolHandler(udp.ProtocolNumber, udp.NewForwarder(s.stack, s.acceptUDP).HandlePacket)
 	s.link.echo = s.echo
 	return s, nil
@@ -176,7 +179,35 @@ func (s *Stack) configure() error {
 func (s *Stack) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.link.stop)
 	defer stop()
-	return s.link.run(ctx)
+	var tidy sync.WaitGroup
+	done := make(chan struct{})
+	tidy.Go(func() { s.tidy(done) })
+	err := s.link.run(ctx)
+	close(done)
+	tidy.Wait()
+	return err
+}
+
+// tidy gives memory back to the kernel when packets have come and stopped
+// coming.
+func (s *Stack) tidy(done <-chan struct{}) {
+	const quiet = 2 * time.Second
+	tick := time.NewTicker(quiet)
+	defer tick.Stop()
+	var before, cleaned uint64
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		now := s.link.packets.Load()
+		if now == before && now != cleaned {
+			debug.FreeOSMemory()
+			cleaned = now
+		}
+		before = now
+	}
 }
 
 // Close ends every flow and waits for what they hold.

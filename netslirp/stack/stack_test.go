@@ -234,7 +234,11 @@ func checkRefused(t *testing.T, gateway string) {
 		if _, err := net.DialTimeout("tcp4", net.JoinHostPort(gateway, port), 5*time.Second); !errors.Is(err, unix.ECONNREFUSED) || time.Since(begin) > time.Second {
 			t.Errorf("port %s: %v after %v", port, err, time.Since(begin))
 		}
-		if got, err := exchange(gateway+":"+port, []byte("x")); !errors.Is(err, unix.ECONNREFUSED) && port == "9" {
+		want := unix.EHOSTUNREACH
+		if port == "1" {
+			want = unix.ECONNREFUSED
+		}
+		if got, err := exchange(gateway+":"+port, []byte("x")); !errors.Is(err, want) {
 			t.Errorf("datagram to port %s: %q, %v", port, got, err)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/time/rate"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
@@ -27,8 +29,10 @@ const (
 	mostBuffer  = 4 << 20
 	mostPending = 1024 // connections that are being made
 
+	fewConnections = 8 // have large buffers; with more, each has smaller ones
+	crowdedBuffer  = 96 << 10
+
 	patience  = 2 * time.Minute // of a connect, as the kernel's own
-	keepAlive = 2 * time.Hour
 	smallCopy = 16 << 10
 	largeCopy = 256 << 10
 )
@@ -41,7 +45,7 @@ func (s *Stack) acceptTCP(request *tcp.ForwarderRequest) {
 		return
 	}
 	defer s.flows.Done()
-	f := flow(netslirp.TCP, request.ID())
+	f, sequence := flow(netslirp.TCP, request.ID()), s.sequences.take(request.ID())
 	if isDNS(f.Destination) {
 		s.acceptDNS(request)
 		return
@@ -55,9 +59,7 @@ func (s *Stack) acceptTCP(request *tcp.ForwarderRequest) {
 	}
 	host, err := dial(s.ctx, d.Dial)
 	if err != nil {
-		// A time that ran out is heard as one: the container's SYN stays without
-		// an answer.
-		request.Complete(!errors.Is(err, unix.ETIMEDOUT) && !errors.Is(err, os.ErrDeadlineExceeded))
+		request.Complete(s.refuses(f, err, sequence))
 		s.end(record, err)
 		return
 	}
@@ -68,7 +70,64 @@ func (s *Stack) acceptTCP(request *tcp.ForwarderRequest) {
 		return
 	}
 	endpoint.SocketOptions().SetKeepAlive(true)
+	if s.connections.Add(1) > fewConnections {
+		endpoint.SocketOptions().SetSendBufferSize(crowdedBuffer, true)
+		endpoint.SocketOptions().SetReceiveBufferSize(crowdedBuffer, true)
+	}
+	defer s.connections.Add(-1)
 	s.end(record, s.relay(conn, endpoint, host, record))
+}
+
+// refuses says whether a connect that failed is answered by a reset. A host or
+// network that cannot be reached is told by ICMP, and a time that ran out is
+// heard as one: the container's SYN stays without an answer.
+func (s *Stack) refuses(f Flow, err error, sequence uint32) bool {
+	switch {
+	case errors.Is(err, unix.ETIMEDOUT), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, unix.EHOSTUNREACH):
+		s.unreachable(f, noHost, sequence)
+	case errors.Is(err, unix.ENETUNREACH):
+		s.unreachable(f, noNet, sequence)
+	default:
+		return true
+	}
+	return false
+}
+
+// sequences remembers the sequence numbers of the connections that are being
+// made: a message about a SYN has to quote it.
+type sequences struct {
+	mu      sync.Mutex
+	pending map[stack.TransportEndpointID]uint32
+}
+
+func (q *sequences) add(id stack.TransportEndpointID, sequence uint32) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.pending == nil {
+		q.pending = make(map[stack.TransportEndpointID]uint32)
+	}
+	if len(q.pending) < mostPending {
+		q.pending[id] = sequence
+	}
+}
+
+func (q *sequences) take(id stack.TransportEndpointID) uint32 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	sequence := q.pending[id]
+	delete(q.pending, id)
+	return sequence
+}
+
+// syn hands a packet to the forwarder, which takes SYNs of new connections.
+func (s *Stack) syn(forward func(stack.TransportEndpointID, *stack.PacketBuffer) bool) func(stack.TransportEndpointID, *stack.PacketBuffer) bool {
+	return func(id stack.TransportEndpointID, packet *stack.PacketBuffer) bool {
+		if h := header.TCP(packet.TransportHeader().Slice()); len(h) >= header.TCPMinimumSize && h.Flags() == header.TCPFlagSyn {
+			s.sequences.add(id, h.SequenceNumber())
+		}
+		return forward(id, packet)
+	}
 }
 
 func accept(request *tcp.ForwarderRequest) (*gonet.TCPConn, tcpip.Endpoint, error) {

@@ -1,16 +1,18 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
@@ -18,12 +20,10 @@ import (
 )
 
 const (
-	mostFlows    = 2048 // of datagrams
-	largestUDP   = 65535
-	receiveUDP   = 1 << 20
-	dnsPatience  = 10 * time.Second
-	mostQuestion = 4096
-	mostAsking   = 512 // ports and streams that ask our name server
+	mostFlows  = 2048 // of datagrams
+	largestUDP = 65535
+	receiveUDP = 1 << 20
+	domainIdle = 10 * time.Second // of a question to a name server, which is answered once
 )
 
 // udpTable bounds the flows of datagrams. When it is full the one that has been
@@ -33,20 +33,30 @@ type udpTable struct {
 	flows map[*udpFlow]struct{}
 }
 
-// udpFlow is a pair of sockets.
+// udpFlow is a pair of sockets. What comes from the container is sent on by the
+// device's reader; what comes from the host has a goroutine that waits for it.
 type udpFlow struct {
-	conn *gonet.UDPConn // the container's side
-	host *os.File
-	used atomic.Int64 // when, Unix nanoseconds
+	flow     Flow
+	endpoint tcpip.Endpoint // the container's side
+	host     *os.File
+	raw      syscall.RawConn // of host
+
+	used           atomic.Int64 // when, nanoseconds since the record began
+	sent, received atomic.Uint64
+	ended          atomic.Bool
+	failure        atomic.Pointer[error] // the last one
+	record         *Record
 }
 
-func (u *udpFlow) touch() { u.used.Store(time.Now().UnixNano()) }
+func (u *udpFlow) touch() { u.used.Store(int64(time.Since(u.record.Start))) }
 
-func (u *udpFlow) close() {
-	_ = u.conn.Close()
-	_ = u.host.Close()
+// stop makes the flow end. It waits for nothing.
+func (u *udpFlow) stop() {
+	u.ended.Store(true)
+	_ = u.host.SetReadDeadline(time.Now())
 }
 
+// add makes room for a flow by ending another one.
 func (t *udpTable) add(u *udpFlow) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -55,12 +65,13 @@ func (t *udpTable) add(u *udpFlow) {
 	}
 	if len(t.flows) >= mostFlows {
 		var oldest *udpFlow
+		var since time.Time
 		for f := range t.flows {
-			if oldest == nil || f.used.Load() < oldest.used.Load() {
-				oldest = f
+			if used := f.record.Start.Add(time.Duration(f.used.Load())); oldest == nil || used.Before(since) {
+				oldest, since = f, used
 			}
 		}
-		oldest.close()
+		oldest.stop()
 		delete(t.flows, oldest)
 	}
 	t.flows[u] = struct{}{}
@@ -85,45 +96,63 @@ func (s *Stack) acceptUDP(request *udp.ForwarderRequest) bool {
 	d := s.options.Decide(f)
 	record := s.start(f, d)
 	if d.Verdict != netslirp.Allow {
+		s.unreachable(f, prohibited, 0)
 		s.end(record, nil)
-		return false
+		return true
 	}
 	host, err := dialUDP(d.Dial)
 	if err != nil {
+		why, known := reasonOf(err)
+		if known {
+			s.unreachable(f, why, 0)
+		}
 		s.end(record, err)
-		return false
+		return known
 	}
-	conn, err := acceptDatagrams(request)
-	if err != nil {
+	if err := s.beginUDP(request, host, record); err != nil {
 		_ = host.Close()
 		s.end(record, err)
-		return true
 	}
-	u := &udpFlow{conn: conn, host: host}
-	u.touch()
-	if !s.begin() {
-		u.close()
-		return true
-	}
-	s.udp.add(u)
-	go func() {
-		defer s.flows.Done()
-		err := s.exchange(u, record)
-		s.udp.remove(u)
-		s.end(record, err)
-	}()
 	return true
 }
 
-func acceptDatagrams(request *udp.ForwarderRequest) (*gonet.UDPConn, error) {
-	queue := &waiter.Queue{}
-	endpoint, err := request.CreateEndpoint(queue)
+func (s *Stack) beginUDP(request *udp.ForwarderRequest, host *os.File, record *Record) error {
+	raw, err := host.SyscallConn()
 	if err != nil {
-		return nil, errors.New(err.String())
+		return err
+	}
+	queue := &waiter.Queue{}
+	endpoint, failed := request.CreateEndpoint(queue)
+	if failed != nil {
+		return errors.New(failed.String())
 	}
 	endpoint.SocketOptions().SetReceiveBufferSize(receiveUDP, false)
 	endpoint.SocketOptions().SetSendBufferSize(receiveUDP, false)
-	return gonet.NewUDPConn(queue, endpoint), nil
+	u := &udpFlow{flow: record.Flow, endpoint: endpoint, host: host, raw: raw, record: record}
+	u.touch()
+	if !s.begin() {
+		endpoint.Close()
+		return context.Canceled
+	}
+	s.udp.add(u)
+	entry := waiter.NewFunctionEntry(waiter.ReadableEvents|waiter.EventErr, func(waiter.EventMask) { s.sendUDP(u) })
+	queue.EventRegister(&entry)
+	s.sendUDP(u) // the first datagram came before the entry
+	go func() {
+		defer s.flows.Done()
+		s.hearUDP(u)
+		s.udp.remove(u)
+		u.ended.Store(true)
+		u.endpoint.Close()
+		_ = u.host.Close()
+		u.record.Sent, u.record.Received = u.sent.Load(), u.received.Load()
+		var last error
+		if failure := u.failure.Load(); failure != nil {
+			last = *failure
+		}
+		s.end(u.record, last)
+	}()
+	return nil
 }
 
 func dialUDP(to netip.AddrPort) (*os.File, error) {
@@ -138,98 +167,121 @@ func dialUDP(to netip.AddrPort) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "host"), nil
 }
 
-// exchange moves datagrams until both ways have been idle.
-func (s *Stack) exchange(u *udpFlow, record *Record) error {
-	stop := context.AfterFunc(s.ctx, u.close)
-	defer stop()
-	var refused atomic.Bool
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		buf := make([]byte, largestUDP)
-		for s.readUDP(u, u.host, buf, func(n int) {
-			s.spend(s.down, n)
-			_, _ = u.conn.Write(buf[:n])
-			record.Received += uint64(n)
-		}, &refused) {
+// sendUDP sends all that the container's side has. It is called by the device's
+// reader and must not wait: what is beyond the rate, or finds the host's socket
+// full, is lost, as on a wire.
+func (s *Stack) sendUDP(u *udpFlow) {
+	if u.ended.Load() || s.ctx.Err() != nil {
+		return
+	}
+	buf := s.large.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer s.large.Put(buf)
+	for !u.ended.Load() {
+		into := tcpip.SliceWriter(*buf)
+		result, failed := u.endpoint.Read(&into, tcpip.ReadOptions{})
+		if _, none := failed.(*tcpip.ErrWouldBlock); none {
+			return
 		}
-		u.close()
-	})
-	buf := make([]byte, largestUDP)
-	for s.readUDP(u, u.conn, buf, func(n int) {
-		s.spend(s.up, n)
-		_, _ = u.host.Write(buf[:n])
-		record.Sent += uint64(n)
-	}, &refused) {
-	}
-	u.close()
-	wg.Wait()
-	if refused.Load() {
-		return unix.ECONNREFUSED
-	}
-	return nil
-}
-
-// readUDP takes one datagram; false ends the flow. One that was refused ends,
-// so that the next datagram is answered as unreachable, or begins anew.
-func (s *Stack) readUDP(u *udpFlow, from datagrams, buf []byte, take func(int), refused *atomic.Bool) bool {
-	_ = from.SetReadDeadline(time.Now().Add(s.options.UDPIdle))
-	n, err := from.Read(buf)
-	switch {
-	case err == nil:
+		if failed != nil {
+			u.stop() // the container has closed its socket, and said so
+			return
+		}
 		u.touch()
-		take(n)
-		return true
-	case errors.Is(err, unix.ECONNREFUSED):
-		refused.Store(true)
-		return false
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return time.Since(time.Unix(0, u.used.Load())) < s.options.UDPIdle
-	default:
-		return false
+		data := (*buf)[:result.Count]
+		if s.up != nil && !s.up.AllowN(time.Now(), len(data)) {
+			continue
+		}
+		err := sendNow(u.raw, data)
+		if s.refuse(u, err) {
+			err = sendNow(u.raw, data) // the error was of one before
+		}
+		if err == nil {
+			u.sent.Add(uint64(len(data)))
+		}
 	}
 }
 
-// acceptQuestion answers datagrams to our name server.
-func (s *Stack) acceptQuestion(request *udp.ForwarderRequest) bool {
-	if s.options.DNS == nil {
-		return false
+// refuse tells the container what the host's socket says of it.
+func (s *Stack) refuse(u *udpFlow, err error) bool {
+	why, is := reasonOf(err)
+	if is {
+		u.failure.Store(&err)
+		s.unreachable(u.flow, why, 0)
 	}
-	if !s.ask() {
-		return true // lost, as on a wire: it is asked again
-	}
-	conn, err := acceptDatagrams(request)
+	return is
+}
+
+// sendNow sends without waiting.
+func sendNow(raw syscall.RawConn, data []byte) error {
+	var failed error
+	err := raw.Control(func(fd uintptr) { _, failed = unix.Write(int(fd), data) })
 	if err != nil {
-		s.asked()
-		return true
+		return err
 	}
-	if !s.begin() {
-		s.asked()
-		_ = conn.Close()
-		return true
+	return failed
+}
+
+// hearUDP passes on what the world answers until both ways have been idle. An
+// answer that something cannot be reached does not end a flow: it may change.
+func (s *Stack) hearUDP(u *udpFlow) {
+	stop := context.AfterFunc(s.ctx, u.stop)
+	defer stop()
+	const domain = 53
+	idle := s.options.UDPIdle
+	if u.flow.Destination.Port() == domain {
+		idle = min(idle, domainIdle)
 	}
-	go func() {
-		defer s.flows.Done()
-		defer s.asked()
-		defer conn.Close()
-		stop := context.AfterFunc(s.ctx, func() { _ = conn.Close() })
-		defer stop()
-		buf := make([]byte, mostQuestion)
-		for {
-			_ = conn.SetReadDeadline(time.Now().Add(dnsPatience))
-			n, err := conn.Read(buf)
-			if err != nil {
-				return
+	for {
+		quiet := time.Since(u.record.Start) - time.Duration(u.used.Load())
+		if quiet >= idle {
+			return
+		}
+		_ = u.host.SetReadDeadline(time.Now().Add(idle - quiet))
+		if u.ended.Load() {
+			return
+		}
+		err := s.drain(u.raw, func(data []byte) bool {
+			u.touch()
+			var from bytes.Reader
+			from.Reset(data)
+			if _, failed := u.endpoint.Write(&from, tcpip.WriteOptions{}); failed == nil {
+				u.received.Add(uint64(len(data)))
 			}
-			if answer := s.options.DNS.Answer(s.ctx, append([]byte(nil), buf[:n]...), false); answer != nil {
-				_, _ = conn.Write(answer)
+			return !u.ended.Load()
+		})
+		if err != nil && !s.refuse(u, err) && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+	}
+}
+
+// drain gives take what comes from a socket of the host's, until take wants no
+// more, which is no error. There is a buffer only while something is there.
+func (s *Stack) drain(raw syscall.RawConn, take func([]byte) bool) error {
+	var failed error
+	err := raw.Read(func(fd uintptr) bool {
+		if s.down != nil {
+			var none [1]byte
+			n, _, _ := unix.Recvfrom(int(fd), none[:], unix.MSG_PEEK|unix.MSG_TRUNC|unix.MSG_DONTWAIT)
+			s.spend(s.down, n)
+		}
+		buf := s.large.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+		defer s.large.Put(buf)
+		for {
+			n, err := unix.Read(int(fd), *buf)
+			switch {
+			case errors.Is(err, unix.EINTR):
+				continue
+			case errors.Is(err, unix.EAGAIN):
+				return false
+			case err != nil:
+				failed = err
+				return true
+			}
+			if !take((*buf)[:n]) || s.down != nil {
+				return true
 			}
 		}
-	}()
-	return true
-}
-
-// datagrams is either side of a flow.
-type datagrams interface {
-	Read(b []byte) (int, error)
-	SetReadDeadline(t time.Time) error
+	})
+	return errors.Join(err, failed)
 }

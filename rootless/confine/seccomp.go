@@ -87,6 +87,9 @@ type Filter struct {
 var ErrFilter = errors.New("seccomp filter")
 
 func (f *Filter) check() error {
+	if f.Newest >= x32Bit {
+		return fmt.Errorf("%w: newest call %#x", ErrFilter, f.Newest)
+	}
 	for _, r := range f.Rules {
 		if r.Number >= x32Bit {
 			return fmt.Errorf("%w: call number %#x", ErrFilter, r.Number)

@@ -188,3 +188,23 @@ func TestOtherArchitecturesEnd(t *testing.T) {
 		}
 	}
 }
+
+// Jumps over more than a conditional jump can are made in two.
+func TestFarJumps(t *testing.T) {
+	for rules := 1; rules < 260; rules++ {
+		f := &Filter{Architecture: Architecture{Audit: unix.AUDIT_ARCH_X86_64}, Default: ActErrno(unix.EPERM)}
+		for i := range rules {
+			f.Rules = append(f.Rules, CallRule{Number: 7, Action: ActErrno(unix.Errno(i + 2)), Conditions: []Condition{{Index: 1, Value: uint64(i)}}})
+		}
+		program, err := f.Compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, value := range []uint64{0, 1, uint64(rules) - 1, uint64(rules), uint64(rules) / 2, 1 << 32} {
+			c := call{number: 7, architecture: f.Architecture.Audit, arguments: [6]uint64{1: value}}
+			if got, err := interpret(program, c); err != nil || got != evaluate(f, c) {
+				t.Fatalf("%d rules, argument %d: %#x, %v, want %#x", rules, value, got, err, evaluate(f, c))
+			}
+		}
+	}
+}

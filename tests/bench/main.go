@@ -29,7 +29,7 @@ func main() {
 func run(args []string, out, errs io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	stages := map[string]func(context.Context, plan, io.Writer) error{"world": world, "measure": measure}
+	stages := map[string]func(context.Context, plan, io.Writer) error{"world": world, "measure": measure, "network": networkStage}
 	if len(args) == 2 && stages[args[0]] != nil {
 		p := plan{}
 		err := json.Unmarshal([]byte(args[1]), &p)
@@ -37,6 +37,9 @@ func run(args []string, out, errs io.Writer) int {
 			err = stages[args[0]](ctx, p, errs)
 		}
 		return exitCode(err, errs)
+	}
+	if len(args) == 1 && args[0] == "agent" {
+		return exitCode(agent(os.Stdin, os.Stdout), errs)
 	}
 	p, err := parse(args, errs)
 	if errors.Is(err, flag.ErrHelp) {
@@ -69,10 +72,11 @@ type plan struct {
 	UID, GID uint32
 	Mounts   int // more than the machine has
 	Root     bool
+	Net      netPlan
 }
 
 // names are the sections that -only may name.
-func names() []string { return []string{"start", "mounts", "sleepers", "memory"} }
+func names() []string { return []string{"start", "mounts", "sleepers", "memory", "net"} }
 
 func (p plan) wants(name string) bool { return slices.Contains(p.Only, name) }
 
@@ -82,6 +86,7 @@ func parse(args []string, errs io.Writer) (plan, error) {
 	only := flags.String("only", strings.Join(names(), ","), "which `tables`")
 	rounds := flags.Int("rounds", 60, "how often each start is timed")
 	sleepers := flags.String("sleepers", "100,1000", "how many sleepers are started, `sizes`")
+	network := netFlags(flags)
 	tool := flags.String("tool", ".bin/bryo", "`path` of bryo")
 	if err := flags.Parse(args); err != nil {
 		return plan{}, err
@@ -92,19 +97,30 @@ func parse(args []string, errs io.Writer) (plan, error) {
 			return plan{}, fmt.Errorf("-only %s: not one of %s", name, strings.Join(names(), ", "))
 		}
 	}
-	for word := range strings.SplitSeq(*sleepers, ",") {
-		size, err := strconv.Atoi(word)
-		if err != nil || size < 1 || size > 10000 {
-			return plan{}, fmt.Errorf("-sleepers %s: not a number from 1 to 10000", word)
-		}
-		p.Sleepers = append(p.Sleepers, size)
+	var err error
+	if p.Sleepers, err = crowdSizes(*sleepers); err != nil {
+		return plan{}, err
 	}
 	if p.Rounds < 1 || flags.NArg() > 0 {
 		return plan{}, errors.New("-rounds needs a positive number, and there are no arguments")
 	}
-	var err error
+	if p.Net, err = network(); err != nil {
+		return plan{}, err
+	}
 	p.Tool, err = filepath.Abs(*tool)
 	return p, err
+}
+
+func crowdSizes(words string) ([]int, error) {
+	sizes := []int{}
+	for word := range strings.SplitSeq(words, ",") {
+		size, err := strconv.Atoi(word)
+		if err != nil || size < 1 || size > 10000 {
+			return nil, fmt.Errorf("-sleepers %s: not a number from 1 to 10000", word)
+		}
+		sizes = append(sizes, size)
+	}
+	return sizes, nil
 }
 
 // conduct runs the measuring processes and prints what they report.
@@ -186,12 +202,12 @@ func staged(p *plan) (string, error) {
 	if err := os.Mkdir(bin, 0o755); err != nil { //nolint:gosec // a path of our own making
 		return "", err
 	}
-	if err := copyFile(self, filepath.Join(bin, "bench"), 0o755); err != nil {
+	if err := copyFile(self, filepath.Join(bin, "bench")); err != nil {
 		return "", err
 	}
 	tools, err := filepath.Glob(p.Tool + "*")
 	for _, from := range tools {
-		if err := copyFile(from, filepath.Join(bin, filepath.Base(from)), 0o755); err != nil {
+		if err := copyFile(from, filepath.Join(bin, filepath.Base(from))); err != nil {
 			return "", err
 		}
 	}

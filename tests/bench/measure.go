@@ -28,21 +28,11 @@ func measure(ctx context.Context, p plan, errs io.Writer) error {
 	if p.Root {
 		b.weigh = asker(os.NewFile(questions, "questions"), os.NewFile(answers, "answers"))
 	}
-	candidates := b.candidates(p)
-	r := report{Versions: versions(ctx, s, candidates)}
-	for _, c := range candidates {
-		r.Given = append(r.Given, portion{c.name, c.missing, c.given})
-	}
-	out := json.NewEncoder(os.NewFile(reportFD, "report"))
-	err = out.Encode(r)
-	for _, table := range b.tables(p, candidates) {
-		if err != nil || ctx.Err() != nil {
-			break
-		}
-		done := table()
-		if ctx.Err() == nil { // an interrupted table says nothing
-			err = out.Encode(report{Sections: []section{done}})
-		}
+	file := os.NewFile(reportFD, "report")
+	out := json.NewEncoder(file)
+	err = b.containers(p, out)
+	if err == nil && ctx.Err() == nil && p.wants("net") && p.Mounts == 0 {
+		err = fakeHost(ctx, p, errs, file)
 	}
 	notes := conditions(p)
 	if left := b.end(); left == 0 {
@@ -57,6 +47,30 @@ func measure(ctx context.Context, p plan, errs io.Writer) error {
 		return err
 	}
 	return out.Encode(report{Notes: notes})
+}
+
+// containers reports all that is compared with other tools for containers, which
+// are asked for what they are unless only the network is wanted.
+func (b *bench) containers(p plan, out *json.Encoder) error {
+	if p.netAlone() {
+		return nil
+	}
+	candidates := b.candidates(p)
+	r := report{Versions: versions(b.ctx, b.site, candidates)}
+	for _, c := range candidates {
+		r.Given = append(r.Given, portion{c.name, c.missing, c.given})
+	}
+	err := out.Encode(r)
+	for _, table := range b.tables(p, candidates) {
+		if err != nil || b.ctx.Err() != nil {
+			break
+		}
+		done := table()
+		if b.ctx.Err() == nil { // an interrupted table says nothing
+			err = out.Encode(report{Sections: []section{done}})
+		}
+	}
+	return err
 }
 
 // podmanFile is what podman leaves in /dev/shm.
@@ -163,7 +177,21 @@ func says(ctx context.Context, s site, path string) string {
 
 // conditions are what a reader of the tables has to know.
 func conditions(p plan) []string {
-	list := []string{
+	list := []string{}
+	if !p.netAlone() {
+		list = peersConditions()
+	}
+	switch {
+	case p.Root:
+		list = append(list, "measured as "+p.User+", in private mount and PID namespaces with a pure cgroup2 on /sys/fs/cgroup")
+	default:
+		list = append(list, "measured in the machine as it is: without root there is no private cgroup2, which some peers ask for")
+	}
+	return list
+}
+
+func peersConditions() []string {
+	return []string{
 		"ratios are bryo's figure through that of the row: one id against one id, all ids against all ids",
 		"bwrap, bryo's mounts: the mounts are made from what a container of bryo has; bubblewrap cannot mount sysfs, so it goes " +
 			"without /sys and what bryo covers there, and it has no time namespace: less work than bryo's",
@@ -174,11 +202,4 @@ func conditions(p plan) []string {
 		"unshare: namespaces, /proc and a chroot, no /dev, nothing masked: a floor rather than a container",
 		"sleepers and memory: every payload is a shell that prints a line and becomes sleep; the time is until the line came",
 	}
-	switch {
-	case p.Root:
-		list = append(list, "measured as "+p.User+", in private mount and PID namespaces with a pure cgroup2 on /sys/fs/cgroup")
-	default:
-		list = append(list, "measured in the machine as it is: without root there is no private cgroup2, which some peers ask for")
-	}
-	return list
 }

@@ -22,7 +22,10 @@ type report struct {
 func (r report) write(out io.Writer, tools bool) error {
 	errs := []error{}
 	if tools && len(r.Versions) > 0 {
-		errs = append(errs, writeVersions(out, r.Versions), writePortions(out, r.Given))
+		errs = append(errs, writeVersions(out, r.Versions))
+	}
+	if tools && len(r.Given) > 0 {
+		errs = append(errs, writePortions(out, r.Given))
 	}
 	for _, s := range r.Sections {
 		errs = append(errs, s.write(out))
@@ -37,6 +40,7 @@ type version struct{ Tool, Says string }
 type section struct {
 	Title string
 	Unit  string
+	More  bool // is better, as with what is moved in a second
 	Rows  []row
 	Notes []string
 }
@@ -46,7 +50,8 @@ type row struct {
 	Tool    string
 	Base    string // the row of bryo that it is compared with; "" for bryo's own
 	Samples []float64
-	Target  float64 // what the ratio must not exceed; 0 for none
+	Target  float64 // what the ratio must not exceed, or with More must reach; 0 for none
+	Limit   float64 // what the figure itself must not exceed; 0 for none
 	Each    int     // processes for each container, where they are counted
 	Missing string
 	Note    string
@@ -119,7 +124,7 @@ func (s section) cells(r row) []string {
 	if s.counts() {
 		cells = append(cells, figure(r.Each, r.Each > 0))
 	}
-	return append(cells, target(r, base.median/sum.median, compared))
+	return append(cells, s.target(r, base.median/sum.median, compared))
 }
 
 func figure[N int | float64](n N, known bool) string {
@@ -168,13 +173,16 @@ func (s section) base(r row) (summary, bool) {
 
 // target says whether a ratio keeps to the row's target, to the two digits that
 // are printed.
-func target(r row, ratio float64, known bool) string {
+func (s section) target(r row, ratio float64, known bool) string {
+	if r.Limit > 0 {
+		r.Target, ratio, known = r.Limit, summarize(r.Samples).median, len(r.Samples) > 0
+	}
 	switch {
 	case r.Target == 0:
 		return ""
 	case !known:
 		return fmt.Sprintf("%.2f, open", r.Target)
-	case ratio < r.Target+0.005:
+	case !s.More && ratio < r.Target+0.005, s.More && ratio > r.Target-0.005:
 		return fmt.Sprintf("%.2f, met", r.Target)
 	}
 	return fmt.Sprintf("%.2f, not met", r.Target)

@@ -118,8 +118,29 @@ func TestTargets(t *testing.T) {
 		{0.9, 0.906, true, "0.90, not met"},
 		{0.9, 0, false, "0.90, open"},
 	} {
-		if got := target(row{Target: test.target}, test.ratio, test.known); got != test.want {
+		if got := (section{}).target(row{Target: test.target}, test.ratio, test.known); got != test.want {
 			t.Errorf("target %v, ratio %v: %q, want %q", test.target, test.ratio, got, test.want)
+		}
+	}
+}
+
+func TestTargetsThatAreReachedOrKept(t *testing.T) {
+	for _, test := range []struct {
+		row   row
+		more  bool
+		ratio float64
+		want  string
+	}{
+		{row{Target: 0.9}, true, 0.9, "0.90, met"},
+		{row{Target: 0.9}, true, 0.896, "0.90, met"}, // printed as 0.90
+		{row{Target: 0.9}, true, 0.89, "0.90, not met"},
+		{row{Target: 0.9}, true, 7, "0.90, met"},
+		{row{Limit: 2.5, Samples: []float64{2.4}}, false, 9, "2.50, met"},
+		{row{Limit: 2.5, Samples: []float64{2.6}}, false, 0, "2.50, not met"},
+		{row{Limit: 2.5}, false, 0, "2.50, open"},
+	} {
+		if got := (section{More: test.more}).target(test.row, test.ratio, test.row.Limit == 0); got != test.want {
+			t.Errorf("%+v, ratio %v: %q, want %q", test.row, test.ratio, got, test.want)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func (s site) make(busybox string) error {
 			}
 		}
 	}
-	if err := copyFile(busybox, filepath.Join(s.root(), "bin/busybox"), 0o755); err != nil {
+	if err := copyFile(busybox, filepath.Join(s.root(), "bin/busybox")); err != nil {
 		return err
 	}
 	for _, applet := range []string{"sh", "true", "sleep", "sed", "readlink"} {
@@ -90,13 +90,14 @@ func nap() string { return "1861" }
 // of the tool.
 func isPayload(cmdline string) bool { return cmdline == "sleep\x00"+nap()+"\x00" }
 
-func copyFile(from, to string, perm fs.FileMode) (err error) {
+// copyFile copies an executable.
+func copyFile(from, to string) (err error) {
 	in, err := os.Open(from) //nolint:gosec // the user names it
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm) //nolint:gosec // a path of our own making
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755) //nolint:gosec // a path of our own making, and others run it
 	if errors.Is(err, syscall.ETXTBSY) {
 		return nil // it is there from before, and runs
 	}
