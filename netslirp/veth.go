@@ -21,27 +21,42 @@ const (
 func VethMAC() [6]byte { return [6]byte{0x02, 'b', 'r', 'y', 'o', 0} }
 
 // VethPair adds the calls that make the container's network device where there
-// is no /dev/net/tun: a veth pair in the network namespace that the caller is
-// in, configured as by Tun. The result is a packet socket (packet(7)) on its
-// other end: it carries Ethernet frames, a struct virtio_net_hdr before each.
+// is no /dev/net/tun: a veth pair, of which one end is in the network namespace
+// that the caller is in, configured as by Tun. The result is a packet socket
+// (packet(7)) on the other end: it carries Ethernet frames, a struct
+// virtio_net_hdr before each. That end is in a namespace that nothing but the
+// socket keeps alive: when the last who has it is gone, so is the pair.
 func VethPair(p *program.Program, mtu uint32) program.Arg {
 	p.Step("make", "a veth pair for "+Interface)
+	home := p.Openat("home", program.CWD(), "/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	p.Syscall(unix.SYS_UNSHARE, program.Num(unix.CLONE_NEWNET))
 	message := newVeth()
-	netlink := ask(p, message)
+	const word, result = 4, 8 // the descriptor is the message's last word; a result is longer
+	buffer := p.Buffer("message", len(message)-word+result, string(message))
+	p.Syscall(unix.SYS_FCNTL, home, program.Num(unix.F_DUPFD_CLOEXEC), program.Num(0))
+	p.Into(buffer.At(len(message) - word))
+	netlink := tell(p, buffer.At(0), len(message))
 	acknowledged(p, netlink)
 	p.Close(netlink)
 	setting(p, "ipv6/conf/"+vethPeer+"/disable_ipv6", "1")
 	peer := peerSocket(p, mtu)
+	p.Step("return", "to the container's network namespace")
+	p.Syscall(unix.SYS_SETNS, home, program.Num(unix.CLONE_NEWNET))
+	p.Close(home)
 	configure(p, mtu)
 	return peer
 }
 
 // ask sends a message to the kernel, which has acted on it when the call is over.
 func ask(p *program.Program, message []byte) program.Arg {
+	return tell(p, program.Blob(string(message)), len(message))
+}
+
+func tell(p *program.Program, message program.Arg, length int) program.Arg {
 	netlink := p.SyscallResult("netlink", unix.SYS_SOCKET,
 		program.Num(unix.AF_NETLINK), program.Num(unix.SOCK_RAW|unix.SOCK_CLOEXEC), program.Num(unix.NETLINK_ROUTE))
 	to := string(binary.NativeEndian.AppendUint16(nil, unix.AF_NETLINK)) + string(make([]byte, unix.SizeofSockaddrNetlink-2))
-	p.Syscall(unix.SYS_SENDTO, netlink, program.Blob(string(message)), program.Num(len(message)), program.Num(0),
+	p.Syscall(unix.SYS_SENDTO, netlink, message, program.Num(length), program.Num(0),
 		program.Blob(to), program.Num(len(to)))
 	return netlink
 }
@@ -103,15 +118,17 @@ func option(p *program.Program, socket program.Arg, level, name int, value uint3
 	p.Syscall(unix.SYS_SETSOCKOPT, socket, program.Num(level), program.Num(name), program.Blob(string(word)), program.Num(len(word)))
 }
 
-// newVeth is the message that makes the pair: rtnetlink(7).
+// newVeth is the message that makes the pair: rtnetlink(7). Its last word is for
+// a descriptor of the namespace that the container's end goes to.
 func newVeth() []byte {
 	const peerInfo = 1 // VETH_INFO_PEER
 	mac := VethMAC()
-	peer := append(link(vethPeerIndex), attribute(unix.IFLA_IFNAME, []byte(vethPeer+"\x00"))...)
+	peer := append(link(deviceIndex), attribute(unix.IFLA_IFNAME, []byte(Interface+"\x00"))...)
+	peer = append(peer, attribute(unix.IFLA_ADDRESS, mac[:])...)
+	peer = append(peer, attribute(unix.IFLA_NET_NS_FD, make([]byte, 4))...)
 	data := attribute(unix.IFLA_INFO_DATA, attribute(peerInfo, peer))
 	info := append(attribute(unix.IFLA_INFO_KIND, []byte("veth\x00")), data...)
-	body := append(link(deviceIndex), attribute(unix.IFLA_IFNAME, []byte(Interface+"\x00"))...)
-	body = append(body, attribute(unix.IFLA_ADDRESS, mac[:])...)
+	body := append(link(vethPeerIndex), attribute(unix.IFLA_IFNAME, []byte(vethPeer+"\x00"))...)
 	body = append(body, attribute(unix.IFLA_LINKINFO, info)...)
 	return envelope(unix.RTM_NEWLINK, unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, body)
 }

@@ -44,12 +44,8 @@ func TestVethPair(t *testing.T) {
 	if mac := VethMAC(); err != nil || string(eth.HardwareAddr) != string(mac[:]) {
 		t.Errorf("%+v, %v", eth, err)
 	}
-	peer, err := net.InterfaceByName(vethPeer)
-	if err != nil || peer.Index != vethPeerIndex || peer.Flags&net.FlagUp == 0 {
-		t.Fatalf("%+v, %v", peer, err)
-	}
-	if addrs, err := peer.Addrs(); err != nil || len(addrs) > 0 {
-		t.Errorf("the other end has %v, %v", addrs, err)
+	if peer, err := net.InterfaceByName(vethPeer); err == nil {
+		t.Errorf("the other end is here, too: %+v", peer)
 	}
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
 		t.Errorf("flags %#x, %v", flags, err)

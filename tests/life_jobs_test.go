@@ -45,7 +45,7 @@ func (c *screen) types(text, answer string) {
 func states(pid int) string {
 	var list []byte
 	for _, p := range family(pid) {
-		if p.name != "bryo-init" && !strings.HasPrefix(p.name, "memfd:") && p.name != "bryo" && p.state != 'Z' {
+		if p.name != "bryo-init" && !strings.HasPrefix(p.name, "memfd:") && p.name != "bryo" && p.name != netProcess && p.state != 'Z' {
 			list = append(list, p.state)
 		}
 	}

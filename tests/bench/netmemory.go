@@ -151,23 +151,19 @@ func private(pids []int) (float64, error) {
 	return float64(sum) / 1000, nil
 }
 
-// parsePrivate adds up the clean and the dirty pages, proc_pid_smaps(5).
+// parsePrivate finds the dirty pages, proc_pid_smaps(5): clean ones are those of
+// the executable, which the page cache has once for all containers.
 func parsePrivate(text string) (int, error) {
-	sum, lines := 0, 0
 	for line := range strings.Lines(text) {
 		name, rest, _ := strings.Cut(line, ":")
-		if name != "Private_Clean" && name != "Private_Dirty" {
+		if name != "Private_Dirty" {
 			continue
 		}
 		kib, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
 		if err != nil {
 			return 0, err
 		}
-		sum += kib
-		lines++
+		return kib, nil
 	}
-	if lines != 2 {
-		return 0, errors.New("no lines Private_Clean and Private_Dirty")
-	}
-	return sum, nil
+	return 0, errors.New("no line Private_Dirty")
 }

@@ -156,9 +156,9 @@ func TestParsePrivate(t *testing.T) {
 		want       int
 		fails      bool
 	}{
-		{"both", "x\nRss: 99 kB\nPrivate_Clean:   176 kB\nPrivate_Dirty: 19660 kB\nPrivate_Hugetlb: 7 kB\n", 19836, false},
+		{"both", "x\nRss: 99 kB\nPrivate_Clean:   176 kB\nPrivate_Dirty: 19660 kB\nPrivate_Hugetlb: 7 kB\n", 19660, false},
 		{"one", "Private_Clean: 176 kB\n", 0, true},
-		{"no number", "Private_Clean: x kB\nPrivate_Dirty: 1 kB\n", 0, true},
+		{"no number", "Private_Dirty: x kB\n", 0, true},
 		{"nothing", "", 0, true},
 	} {
 		got, err := parsePrivate(test.text)

@@ -1,0 +1,187 @@
+package tests
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// netProcess is what serves a container's network.
+const netProcess = "bryo-net"
+
+// The network lives as long as its container, and neither outlives the other in
+// silence.
+func TestNetLife(t *testing.T) {
+	if !inWorld(t) {
+		return
+	}
+	w := newWorld(t, veth)
+	w.step("network killed", networkKilled)
+	w.step("network killed without TUN", func(t *testing.T, w *world) {
+		w.withoutTUN(w.closed())
+		networkKilled(t, w)
+	})
+	w.step("container killed", containerKilled)
+	w.step("killed while it starts", killedEarly)
+	w.step("many runs", manyRuns)
+	w.step("at once", runsAtOnce)
+	w.step("what it may do", confinedNet)
+	w.step("idle", idleNet)
+}
+
+// server finds the process that serves a container's network. The next one of
+// its name makes the connections to published ports.
+func (w *world) server() process {
+	w.t.Helper()
+	w.find(os.Getpid(), netProcess)
+	var first process
+	for _, p := range family(os.Getpid()) {
+		if p.name == netProcess && p.state != 'Z' && (first.pid == 0 || p.pid < first.pid) {
+			first = p
+		}
+	}
+	return first
+}
+
+// networkKilled sees that the command goes on, without the network.
+func networkKilled(t *testing.T, w *world) {
+	const script = `
+netsite dial ` + peerAddr4 + `:80 > /dev/null; echo ready
+while [ -e /sys/class/net/eth0 ] && ip link show eth0 | grep -q LOWER_UP; do sleep 0.02; done
+echo gone
+netsite dial ` + peerAddr4 + `:80
+exit 7`
+	c := w.publish(nil, "sh", "-c", script)
+	c.out.await(t, "ready")
+	w.server().kill()
+	c.out.await(t, "gone")
+	if code := w.wait(c.cmd); code != 7 || !strings.Contains(c.out.String(), peerAddr4+":80 unreachable") {
+		t.Errorf("exit code %d, %s", code, c.out)
+	}
+	w.nothingLeft()
+}
+
+// containerKilled sees that nobody serves a container that is gone.
+func containerKilled(t *testing.T, w *world) {
+	pidfile := filepath.Join(w.dir, "killed.pid")
+	for _, victim := range []string{"bryo", "PID 1", "command"} {
+		_ = os.Remove(pidfile)
+		c := w.publish([]string{"--pidfile", pidfile, "-p", "8130:7"}, "sh", "-c", "netsite dial "+peerAddr4+":80; echo ready; exec sleep 1000")
+		c.out.await(t, "ready")
+		server := w.server()
+		switch victim {
+		case "bryo":
+			_ = c.cmd.Process.Kill()
+		case "PID 1":
+			_ = unix.Kill(w.pid(pidfile), unix.SIGKILL)
+		case "command":
+			w.find(os.Getpid(), "sleep").kill()
+		}
+		start := time.Now()
+		_ = c.cmd.Wait()
+		holds(func() bool { return ended(server.pid) })
+		quick(t, victim+" was killed, and the end of "+netProcess, start, 3*time.Second)
+		w.nothingLeft()
+	}
+}
+
+// ended says whether a process has come to its end.
+func ended(pid int) bool {
+	for _, p := range family(os.Getpid()) {
+		if p.pid == pid {
+			return p.state == 'Z'
+		}
+	}
+	return true
+}
+
+func killedEarly(t *testing.T, w *world) {
+	rounds := 10
+	if soak() {
+		rounds = 300
+	}
+	for range rounds {
+		c := w.publish([]string{"-p", "8131:7"}, "sleep", "1000")
+		time.Sleep(time.Duration(rand.IntN(80)) * time.Millisecond)
+		_ = c.cmd.Process.Kill()
+		_ = c.cmd.Wait()
+	}
+	w.nothingLeft()
+	if t.Failed() {
+		return
+	}
+	// The port is free again.
+	w.prints(w.box([]string{"-p", "8131:7"}, "echo", "moss"), "moss\n")
+}
+
+// manyRuns sees that none of them leaves a process or a file behind.
+func manyRuns(_ *testing.T, w *world) {
+	before := w.files()
+	for range 20 {
+		w.prints(w.box([]string{"-p", "8132:80"}, "echo", "moss"), "moss\n")
+	}
+	w.nothingLeft()
+	if after := w.files(); fmt.Sprint(after) != fmt.Sprint(before) {
+		w.t.Errorf("files: %v, before %v", after, before)
+	}
+}
+
+func runsAtOnce(t *testing.T, w *world) {
+	var group sync.WaitGroup
+	results := make([]outcome, 8)
+	for i := range results {
+		cmd := w.boxed(nil, w.root, "wget", "-q", "-O", "-", "http://web.test/hello")
+		group.Go(func() { results[i] = w.end(cmd) })
+	}
+	group.Wait()
+	for _, got := range results {
+		w.prints(got, "hello from outside\n")
+	}
+	w.nothingLeft()
+	if t.Failed() {
+		t.Log("eight containers at once")
+	}
+}
+
+// confinedNet looks at what the process gave up.
+func confinedNet(t *testing.T, w *world) {
+	c := w.publish(nil, "sh", "-c", "netsite dial "+peerAddr4+":80; echo ready; exec sleep 1000")
+	defer c.end()
+	c.out.await(t, "ready")
+	server := w.server()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", server.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"CapEff": "0000000000000000", "CapPrm": "0000000000000000", "CapBnd": "", "NoNewPrivs": "1", "Seccomp": "2",
+	} {
+		_, rest, _ := strings.Cut(string(text), name+":\t")
+		got, _, _ := strings.Cut(rest, "\n")
+		if want != "" && got != want {
+			t.Errorf("%s of %s is %s, want %s", name, netProcess, got, want)
+		}
+	}
+}
+
+// idleNet has no memory to spare for a network that nobody uses.
+func idleNet(t *testing.T, w *world) {
+	c := w.publish(nil, "sh", "-c", "echo ready; exec sleep 1000")
+	defer c.end()
+	c.out.await(t, "ready")
+	server := w.server()
+	time.Sleep(time.Second / 2)
+	const most = 8 << 10 // the bench has the aim, this a bound
+	if got := private(server.pid); got > most {
+		t.Errorf("%d KiB when idle, want at most %d", got, most)
+	} else {
+		t.Logf("%d KiB when idle", got)
+	}
+}
