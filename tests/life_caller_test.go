@@ -262,7 +262,7 @@ func TestNested(t *testing.T) {
 	}
 	s := newSite(t)
 	nest := func(outer, inner []string) outcome {
-		args := append(append([]string{"run"}, outer...), "-v", s.bin+":/bin/bryo", s.root, "bryo", "run", "--userns", "single")
+		args := append(append([]string{"run"}, outer...), "-v", s.bin+":/bin/bryo", s.root, "bryo", "run", "--net", "none", "--userns", "single")
 		return s.bryo(append(append(args, inner...), "/", "sh", "-c", "echo deep; exit 21")...)
 	}
 	if got := nest(nil, nil); got.code != 125 || !strings.Contains(got.err, "max_user_namespaces") {

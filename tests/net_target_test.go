@@ -202,7 +202,7 @@ func never(t *testing.T, w *world) {
 	for _, addr := range slices.Concat(forbidden(), own()) {
 		tcp[net.JoinHostPort(addr, housePort)] = "refused"
 		tcp[net.JoinHostPort(addr, "80")] = "refused"
-		udp[net.JoinHostPort(addr, housePort)] = "refused|unreachable"
+		udp[net.JoinHostPort(addr, housePort)] = "refused|unreachable|forbidden"
 	}
 	for _, name := range []string{"metadata.example.org", "localhost.example.org"} {
 		tcp[net.JoinHostPort(name, housePort)] = "refused"
@@ -245,11 +245,11 @@ func forms(t *testing.T, w *world) {
 		"[::ffff:169.254.169.254]:80":             "refused",
 		"[::ffff:10.0.2.2]:" + housePort:          "refused",
 		"[::ffff:" + hostAddr4 + "]:" + housePort: "refused",
-		"[::127.0.0.1]:" + housePort:              "refused|unreachable",
-		"[64:ff9b::7f00:1]:" + housePort:          "refused|unreachable",
-		"[64:ff9b::a9fe:a9fe]:80":                 "refused|unreachable",
-		"[2002:7f00:1::1]:" + housePort:           "refused|unreachable",
-		"[fe80::1%eth0]:" + housePort:             "refused|unreachable",
+		"[::127.0.0.1]:" + housePort:              "refused|unreachable|forbidden",
+		"[64:ff9b::7f00:1]:" + housePort:          "refused|unreachable|forbidden",
+		"[64:ff9b::a9fe:a9fe]:80":                 "refused|unreachable|forbidden",
+		"[2002:7f00:1::1]:" + housePort:           "refused|unreachable|forbidden",
+		"[fe80::1%eth0]:" + housePort:             "refused|unreachable|forbidden",
 	})
 	if got := w.house.all(); !maps.Equal(got, house) {
 		t.Errorf("the host's own servers were reached: %v, before %v", got, house)

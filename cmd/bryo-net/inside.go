@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -37,17 +38,17 @@ func inside() error {
 	for _, path := range tell.Remove {
 		defer remover(path)()
 	}
-	stop, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		_, _ = io.Copy(io.Discard, lifeline)
-		close(stop)
-	}()
-	err = ports.RunChild(tell.Opaque, stop)
-	if err == nil {
-		<-ended
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- ports.RunChild(tell.Opaque, stop) }()
+	_, _ = io.Copy(io.Discard, lifeline) // until bryo-net has ended
+	close(stop)
+	const patience = time.Second
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(patience): // it waits for a side that is gone; the process ends
+		return nil
 	}
-	return err
 }
 
 // remover removes what the path names now, when bryo-net has just made it:

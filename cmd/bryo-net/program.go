@@ -41,7 +41,7 @@ func (p *program) run(ctx context.Context) error {
 }
 
 func (p *program) stop() {
-	p.published.close()
+	p.close()
 	if p.process != nil {
 		p.process.Stop()
 	}

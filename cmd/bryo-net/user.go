@@ -143,6 +143,9 @@ func (p *published) open(ctx context.Context, config *netslirp.Config) (err erro
 	if _, err := p.lifeline.Write(append(text, '\n')); err != nil {
 		return err
 	}
+	if err := p.ports.Ready(ctx); err != nil { // what it opens cannot be opened later
+		return err
+	}
 	for _, publish := range config.Publish {
 		if _, err := p.ports.Add(ctx, publish); err != nil {
 			return err

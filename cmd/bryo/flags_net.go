@@ -62,7 +62,11 @@ func setNet(spec *rootless.Spec, text string) error {
 	case netslirp.DriverNone:
 	}
 	source, err := ns.Parse(text)
-	if err != nil || source.Mode == ns.Own {
+	if err == nil && source.Mode == ns.Own { // own, private
+		spec.Namespaces[ns.Net], spec.Net.Driver = source, netslirp.DriverUser
+		return nil
+	}
+	if err != nil || text == "" {
 		return fmt.Errorf("%q is none of user, none, host, slirp4netns, pasta, join:PID, join:/path", text)
 	}
 	spec.Namespaces[ns.Net] = source

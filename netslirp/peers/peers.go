@@ -35,7 +35,9 @@ type Process struct {
 // says is part of the error.
 //
 // The program ends with this process, however that ends: by the kernel's
-// parent-death signal, and slirp4netns also because a pipe closes.
+// parent-death signal, and slirp4netns also because a pipe closes. The signal
+// outlasts setns into a user namespace that the user owns; it would be lost with
+// another uid, or with a program that has capabilities of its own as a file.
 func Start(ctx context.Context, driver netslirp.Driver, config netslirp.Config) (*Process, error) {
 	return start(ctx, driver, &config, directories())
 }

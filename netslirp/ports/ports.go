@@ -79,7 +79,7 @@ func (p *Ports) Opaque() map[string]string { return p.driver.OpaqueForChild() }
 func (p *Ports) Close() { p.once.Do(p.close) }
 
 func (p *Ports) close() {
-	const patience, step = time.Second, time.Millisecond
+	const patience = time.Second
 	close(p.quit)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -89,29 +89,22 @@ func (p *Ports) close() {
 	for i := 0; err == nil && i < len(list); i++ {
 		_ = p.driver.RemovePort(ctx, list[i].ID)
 	}
-	for {
+	enough := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		defer close(enough)
 		select {
 		case <-p.ended:
-			return
 		case <-ctx.Done():
-			return
-		case <-time.After(step):
-			p.wake()
 		}
-	}
-}
-
-// wake stands in for a side inside that never came: the driver waits in open(2)
-// for somebody to write, see fifo(7).
-func (p *Ports) wake() {
-	if fd, err := unix.Open(p.pipe, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err == nil {
-		_ = unix.Close(fd)
-	}
+	})
+	wake(p.pipe, enough)
 }
 
 // Add publishes a port and returns it with the host's port that was chosen.
 func (p *Ports) Add(ctx context.Context, publish netslirp.Publish) (netslirp.Publish, error) {
-	if err := p.await(ctx); err != nil {
+	if err := p.Await(ctx); err != nil {
 		return publish, err
 	}
 	p.mu.Lock()
@@ -139,8 +132,13 @@ func (p *Ports) Add(ctx context.Context, publish netslirp.Publish) (netslirp.Pub
 
 var errClosed = errors.New("publish ports: the container has ended")
 
-// await waits for the side inside.
-func (p *Ports) await(ctx context.Context) error {
+// Ready waits until the side inside listens; whatever this side opens by its
+// path is open then.
+func (p *Ports) Ready(ctx context.Context) error { return p.Await(ctx) }
+
+// Await waits until the side inside listens. From then on the driver opens no
+// more files: a process that gives up opening them has to wait first.
+func (p *Ports) Await(ctx context.Context) error {
 	const patience = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -252,7 +250,7 @@ func (m manager) Info(ctx context.Context) (*api.PortDriverInfo, error) {
 
 // AddPort implements port.Manager. Without an address it is 127.0.0.1, as with -p.
 func (m manager) AddPort(ctx context.Context, s port.Spec) (*port.Status, error) {
-	if err := m.ports.await(ctx); err != nil {
+	if err := m.ports.Await(ctx); err != nil {
 		return nil, err
 	}
 	if s.ParentIP == "" {

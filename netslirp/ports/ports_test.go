@@ -2,6 +2,7 @@ package ports
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -118,6 +119,21 @@ func TestAddressInUse(t *testing.T) {
 	wants(t, err, "address already in use\nfix: ")
 }
 
+func TestAwait(t *testing.T) {
+	p, _ := container(t)
+	if err := p.Await(t.Context()); err != nil {
+		t.Error(err)
+	}
+	alone, err := New(Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	wants(t, alone.Await(ctx), "the side in the container does not answer\nfix: ")
+}
+
 func TestForeignAddress(t *testing.T) {
 	p, at := container(t)
 	_, err := p.Add(t.Context(), netslirp.Publish{
@@ -180,6 +196,28 @@ func TestNobodyInside(t *testing.T) {
 	}
 	_, err = p.Add(t.Context(), netslirp.Publish{Protocol: netslirp.TCP, HostIP: loopback(), HostPort: 18081, ChildPort: 80})
 	wants(t, err, "the container has ended")
+}
+
+// Nor does the side inside hang when nobody is outside any more.
+func TestNobodyOutside(t *testing.T) {
+	dir := t.TempDir()
+	p, err := New(Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = RunChild(p.Opaque(), stop)
+	}()
+	time.Sleep(20 * time.Millisecond) // in open(2) by now
+	close(stop)
+	select {
+	case <-ended:
+	case <-time.After(3 * time.Second):
+		t.Fatal("RunChild hangs")
+	}
 }
 
 func TestCloseStopsListening(t *testing.T) {

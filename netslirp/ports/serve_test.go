@@ -17,9 +17,9 @@ import (
 )
 
 // served has ports whose interface answers at a path, until the test ends.
-func served(t *testing.T) (p *Ports, at servers, path string) {
+func served(t *testing.T) (at servers, path string) {
 	t.Helper()
-	p, at = container(t)
+	p, at := container(t)
 	path = filepath.Join(t.TempDir(), "ports.sock")
 	listener, err := Listen(path)
 	if err != nil {
@@ -37,11 +37,11 @@ func served(t *testing.T) (p *Ports, at servers, path string) {
 			t.Error("the socket is left")
 		}
 	})
-	return p, at, path
+	return at, path
 }
 
 func TestInterface(t *testing.T) {
-	_, at, path := served(t)
+	at, path := served(t)
 	c, err := client.New(path)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestInterface(t *testing.T) {
 }
 
 func TestInterfaceRefuses(t *testing.T) {
-	_, _, path := served(t)
+	_, path := served(t)
 	c, err := client.New(path)
 	if err != nil {
 		t.Fatal(err)
@@ -190,8 +190,8 @@ func TestLimit(t *testing.T) {
 	}
 	go accept()
 	select {
-	case <-accepted:
-		t.Fatal("there are two at a time")
+	case err := <-accepted:
+		t.Fatalf("there are two at a time: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	_ = first.Close()

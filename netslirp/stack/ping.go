@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -84,85 +86,108 @@ type pingKey struct {
 
 // pingTable has the ping socket of each conversation.
 type pingTable struct {
-	mu    sync.Mutex
-	flows map[pingKey]*os.File
+	mu        sync.Mutex
+	flows     map[pingKey]*pingFlow
+	fragments fragmentTable
 }
 
-// echo takes the packet if it is an echo request. Ping sockets answer for the
-// world, icmp(7); where the host does not allow them the answer is that it is
-// prohibited.
+// pingFlow is a conversation's socket.
+type pingFlow struct {
+	host   *os.File
+	raw    syscall.RawConn
+	sent   atomic.Uint64
+	record *Record
+}
+
+// echo takes the packet if it is an echo request, or part of one. Ping sockets
+// answer for the world, icmp(7); where the host does not allow them the answer
+// is that it is prohibited.
 func (s *Stack) echo(packet []byte) bool {
 	e, is := parseEcho(packet)
 	if !is {
-		return false
+		f, partial := parseFragment(packet)
+		if !partial {
+			return false
+		}
+		if e, is = s.pings.fragments.add(f, time.Now()); !is {
+			return true
+		}
 	}
 	if s.ctx.Err() != nil {
 		return true
 	}
-	if e.destination == netslirp.Gateway4() || e.destination == netslirp.Gateway6() || e.destination == netslirp.DNS4() || e.destination == netslirp.DNS6() {
+	switch e.destination {
+	case netslirp.Gateway4(), netslirp.Gateway6(), netslirp.DNS4(), netslirp.DNS6():
 		s.reply(e, append([]byte(nil), e.message...))
 		return true
 	}
 	key := pingKey{e.source, e.destination, e.id}
 	s.pings.mu.Lock()
-	host := s.pings.flows[key]
+	u := s.pings.flows[key]
 	full := len(s.pings.flows) >= mostPings
 	s.pings.mu.Unlock()
-	if host == nil {
-		if full {
-			return true
-		}
-		if host = s.openPing(key, e); host == nil {
-			return true
-		}
+	if u == nil && !full {
+		u = s.openPing(key, e)
 	}
-	message := append([]byte(nil), e.message...)
-	_, _ = host.Write(message)
+	if u == nil {
+		return true
+	}
+	if err := sendNow(u.raw, e.message); err == nil {
+		u.sent.Add(uint64(len(e.message)))
+	} else if why, is := reasonOf(err); is {
+		s.decline(e, why)
+	}
 	return true
 }
 
 // openPing begins a conversation, or says why there is none.
-func (s *Stack) openPing(key pingKey, e echo) *os.File {
+func (s *Stack) openPing(key pingKey, e echo) *pingFlow {
 	f := Flow{netslirp.ICMP, netip.AddrPortFrom(e.source, 0), netip.AddrPortFrom(e.destination, 0)}
 	d := s.options.Decide(f)
 	record := s.start(f, d)
 	if d.Verdict != netslirp.Allow {
-		s.prohibit(e)
+		s.decline(e, prohibited)
 		s.end(record, nil)
 		return nil
 	}
-	host, err := dialPing(d.Dial.Addr())
+	u, err := dialPing(d.Dial.Addr())
 	if err != nil {
-		s.prohibit(e)
+		why, known := reasonOf(err)
+		if !known {
+			why = prohibited
+		}
+		s.decline(e, why)
 		s.end(record, err)
 		return nil
 	}
+	u.record = record
 	s.pings.mu.Lock()
 	if s.pings.flows == nil {
-		s.pings.flows = make(map[pingKey]*os.File)
+		s.pings.flows = make(map[pingKey]*pingFlow)
 	}
 	_, known := s.pings.flows[key] // another queue's reader was quicker
 	if known || len(s.pings.flows) >= mostPings || !s.begin() {
 		s.pings.mu.Unlock()
-		_ = host.Close()
+		_ = u.host.Close()
 		return nil
 	}
-	s.pings.flows[key] = host
+	s.pings.flows[key] = u
 	s.pings.mu.Unlock()
 	e.message, e.packet = nil, nil
 	go func() {
 		defer s.flows.Done()
-		s.hear(e, host, record)
+		s.hear(e, u)
 		s.pings.mu.Lock()
 		delete(s.pings.flows, key)
 		s.pings.mu.Unlock()
-		_ = host.Close()
+		_ = u.host.Close()
+		record.Sent = u.sent.Load()
 		s.end(record, nil)
 	}()
-	return host
+	return u
 }
 
-func dialPing(to netip.Addr) (*os.File, error) {
+func dialPing(to netip.Addr) (*pingFlow, error) {
 	protocol := unix.IPPROTO_ICMP
 	if to.Is6() {
 		protocol = unix.IPPROTO_ICMPV6
@@ -175,27 +200,35 @@ func dialPing(to netip.Addr) (*os.File, error) {
 	if err := unix.Connect(fd, address); err != nil {
 		return nil, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
 	}
-	return os.NewFile(uintptr(fd), "host"), nil
+	host := os.NewFile(uintptr(fd), "host")
+	raw, err := host.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, host.Close())
+	}
+	return &pingFlow{host: host, raw: raw}, nil
 }
 
 // hear passes answers on, with the container's own identifier: the socket has
 // another one.
-func (s *Stack) hear(e echo, host *os.File, record *Record) {
-	stop := context.AfterFunc(s.ctx, func() { _ = host.SetDeadline(time.Now()) })
+func (s *Stack) hear(e echo, u *pingFlow) {
+	stop := context.AfterFunc(s.ctx, func() { _ = u.host.SetReadDeadline(time.Now()) })
 	defer stop()
-	buf := make([]byte, largestUDP)
 	for {
-		_ = host.SetReadDeadline(time.Now().Add(pingPatience))
-		n, err := host.Read(buf)
-		if err != nil || s.ctx.Err() != nil {
+		_ = u.host.SetReadDeadline(time.Now().Add(pingPatience))
+		if s.ctx.Err() != nil {
 			return
 		}
-		if n < header.ICMPv4MinimumSize {
-			continue
+		err := s.drain(u.raw, func(data []byte) bool {
+			if len(data) >= header.ICMPv4MinimumSize {
+				u.record.Received += uint64(len(data))
+				binary.BigEndian.PutUint16(data[4:], e.id)
+				s.reply(e, data)
+			}
+			return false // and set the deadline anew
+		})
+		if _, known := reasonOf(err); err != nil && !known {
+			return
 		}
-		record.Received += uint64(n)
-		binary.BigEndian.PutUint16(buf[4:], e.id)
-		s.reply(e, append([]byte(nil), buf[:n]...))
 	}
 }
 
@@ -209,12 +242,14 @@ func (s *Stack) reply(e echo, message []byte) {
 	s.sendICMP(e.destination, e.source, message)
 }
 
-// prohibit says that a packet was not let through: the message has its
-// beginning.
-func (s *Stack) prohibit(e echo) {
+// decline says why a request did not arrive: the message has its beginning.
+func (s *Stack) decline(e echo, why reason) {
+	if !s.stack.AllowICMPMessage() {
+		return
+	}
 	const quoted = 1200
 	message := make([]byte, 8, 8+quoted)
-	message[0], message[1] = prohibited.code(e.source.Is6())
+	message[0], message[1] = why.code(e.source.Is6())
 	from := netslirp.Gateway4()
 	if e.source.Is6() {
 		from = netslirp.Gateway6()
@@ -233,11 +268,12 @@ func (s *Stack) sendICMP(from, to netip.Addr, message []byte) {
 	message[2], message[3] = 0, 0
 	if to.Is6() {
 		source, destination := tcpip.AddrFrom16(from.As16()), tcpip.AddrFrom16(to.As16())
-		if header.IPv6MinimumSize+len(message) > int(s.options.MTU) {
-			return
-		}
 		sum := header.ICMPv6Checksum(header.ICMPv6ChecksumParams{Header: message, Src: source, Dst: destination})
 		binary.BigEndian.PutUint16(message[2:], sum)
+		if header.IPv6MinimumSize+len(message) > int(s.options.MTU) {
+			s.sendFragments6(source, destination, message)
+			return
+		}
 		packet := make([]byte, header.IPv6MinimumSize, header.IPv6MinimumSize+len(message))
 		header.IPv6(packet).Encode(&header.IPv6Fields{
 			PayloadLength: uint16(len(message)), TransportProtocol: header.ICMPv6ProtocolNumber, HopLimit: ttl, SrcAddr: source, DstAddr: destination,
@@ -250,8 +286,8 @@ func (s *Stack) sendICMP(from, to netip.Addr, message []byte) {
 }
 
 func (s *Stack) sendFragments4(from, to netip.Addr, message []byte) {
-	const ttl, unit = 64, 8
-	room := (int(s.options.MTU) - header.IPv4MinimumSize) / unit * unit
+	const ttl = 64
+	room := max(1, (int(s.options.MTU)-header.IPv4MinimumSize)/fragmentUnit) * fragmentUnit
 	id := uint16(time.Now().UnixNano())
 	for at := 0; at < len(message); at += room {
 		part := message[at:min(at+room, len(message))]
@@ -266,6 +302,28 @@ func (s *Stack) sendFragments4(from, to netip.Addr, message []byte) {
 		ip := header.IPv4(packet)
 		ip.Encode(fields)
 		ip.SetChecksum(^ip.CalculateChecksum())
+		s.link.send(append(packet, part...))
+	}
+}
+
+func (s *Stack) sendFragments6(from, to tcpip.Address, message []byte) {
+	const ttl, heads = 64, header.IPv6MinimumSize + header.IPv6FragmentHeaderSize
+	room := max(1, (int(s.options.MTU)-heads)/fragmentUnit) * fragmentUnit
+	id := uint32(time.Now().UnixNano())
+	for at := 0; at < len(message); at += room {
+		part := message[at:min(at+room, len(message))]
+		packet := make([]byte, heads, heads+len(part))
+		header.IPv6(packet).Encode(&header.IPv6Fields{
+			PayloadLength: uint16(header.IPv6FragmentHeaderSize + len(part)), TransportProtocol: header.IPv6FragmentHeader,
+			HopLimit: ttl, SrcAddr: from, DstAddr: to,
+		})
+		packet[header.IPv6MinimumSize] = uint8(header.ICMPv6ProtocolNumber)
+		place := uint16(at) // in units, and so with three bits to spare
+		if at+len(part) < len(message) {
+			place |= 1
+		}
+		binary.BigEndian.PutUint16(packet[header.IPv6MinimumSize+2:], place)
+		binary.BigEndian.PutUint32(packet[header.IPv6MinimumSize+4:], id)
 		s.link.send(append(packet, part...))
 	}
 }

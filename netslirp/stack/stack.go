@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -203,6 +204,7 @@ func (s *Stack) tidy(done <-chan struct{}) {
 		}
 		now := s.link.packets.Load()
 		if now == before && now != cleaned {
+			runtime.GC() // what pools keep goes with the second collection
 			debug.FreeOSMemory()
 			cleaned = now
 		}

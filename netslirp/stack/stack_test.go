@@ -8,11 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"runtime"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,11 +15,8 @@ import (
 	"gvisor.dev/gvisor/pkg/buffer"
 
 	"bryo/netslirp"
+	"bryo/rootless/program"
 )
-
-// insideVariable says that the process is the test again, in a network
-// namespace of its own that plays the host.
-const insideVariable = "BRYO_STACK_INSIDE"
 
 type echoDNS struct{}
 
@@ -32,184 +24,105 @@ func (echoDNS) Answer(_ context.Context, query []byte, _ bool) []byte {
 	return append([]byte("answer to "), query...)
 }
 
-func TestStack(t *testing.T) {
-	if os.Getenv(insideVariable) == "" {
-		again(t)
+func TestTun(t *testing.T) {
+	if !again(t, true) {
 		return
 	}
-	setUp(t, "lo", func(*unix.Ifreq) error { return nil })
 	tcpPort, udpPort := serve(t)
-	fd := make(chan int)
-	finished := make(chan struct{})
-	go func() {
-		defer close(finished)
-		runtime.LockOSThread() // for good: the thread's namespace is the container's
-		device, err := container()
-		if err != nil {
-			t.Error(err)
-			close(fd)
-			return
-		}
-		fd <- device
-		check(t, tcpPort, udpPort)
-	}()
-	device, ok := <-fd
-	if !ok {
+	world(t, Options{MTU: 65520, DNS: echoDNS{}, Decide: decide}, tun(65520), func(*Stack) { check(t, tcpPort, udpPort) })
+}
+
+func TestEthernet(t *testing.T) {
+	if !again(t, false) {
 		return
 	}
-	s, err := New(Options{FDs: []int{device}, MTU: 65520, DNS: echoDNS{}, Decide: decide})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ran := make(chan error)
-	go func() { ran <- s.Run(ctx) }()
-	<-finished
-	cancel()
-	if err := <-ran; err != nil {
-		t.Errorf("Run: %v", err)
-	}
-	s.Close()
+	const mtu = 1500
+	tcpPort, udpPort := serve(t)
+	pair := func(p *program.Program) program.Arg { return netslirp.VethPair(p, mtu) }
+	world(t, Options{MTU: mtu, Ethernet: true, DNS: echoDNS{}, Decide: decide}, pair, func(*Stack) { check(t, tcpPort, udpPort) })
 }
 
-// decide denies port 9 and takes the rest to the loopback address.
+// decide denies port 9, sends port 7 to where there is no route, and takes the
+// rest to the loopback address.
 func decide(f Flow) Decision {
-	if f.Destination.Port() == 9 {
+	to := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if f.Destination.Addr().Is6() {
+		to = netip.IPv6Loopback()
+	}
+	switch f.Destination.Port() {
+	case 9:
 		return Decision{Verdict: netslirp.Deny}
+	case 7:
+		to = netip.AddrFrom4([4]byte{192, 0, 2, 1})
 	}
-	return Decision{Verdict: netslirp.Allow, Dial: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), f.Destination.Port())}
-}
-
-func again(t *testing.T) {
-	t.Helper()
-	probe, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
-	if err != nil {
-		t.Skip(err)
-	}
-	_ = probe.Close()
-	c := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=30s")
-	c.Env = append(os.Environ(), insideVariable+"=1")
-	c.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		Pdeathsig:   syscall.SIGKILL,
-	}
-	out, err := c.CombinedOutput()
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
-		t.Skip("no user namespaces: ", err)
-	}
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("%v\n%s", err, out)
-	}
+	return Decision{Verdict: netslirp.Allow, Dial: netip.AddrPortFrom(to, f.Destination.Port())}
 }
 
 // serve echoes streams once they end, and datagrams.
 func serve(t *testing.T) (streams, datagrams string) {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			all, _ := io.ReadAll(c)
-			_, _ = c.Write(all)
-			_ = c.Close()
+	streams, datagrams = "0", "0"
+	for _, address := range []string{"127.0.0.1", "::1"} {
+		l, err := net.Listen("tcp", net.JoinHostPort(address, streams))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	u, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		buf := make([]byte, largestUDP)
-		for {
-			n, from, err := u.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			_, _ = u.WriteTo(buf[:n], from)
+		u, err := net.ListenPacket("udp", net.JoinHostPort(address, datagrams))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	t.Cleanup(func() { _, _ = l.Close(), u.Close() })
-	_, streams, _ = net.SplitHostPort(l.Addr().String())
-	_, datagrams, _ = net.SplitHostPort(u.LocalAddr().String())
+		t.Cleanup(func() { _, _ = l.Close(), u.Close() })
+		go echoStreams(l)
+		go echoDatagrams(u)
+		_, streams, _ = net.SplitHostPort(l.Addr().String())
+		_, datagrams, _ = net.SplitHostPort(u.LocalAddr().String())
+	}
 	return streams, datagrams
 }
 
-func setUp(t *testing.T, name string, more func(*unix.Ifreq) error) {
-	t.Helper()
-	if err := up(name, more); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func up(name string, more func(*unix.Ifreq) error) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	r, err := unix.NewIfreq(name)
-	if err != nil {
-		return err
-	}
-	if err := more(r); err != nil {
-		return err
-	}
-	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
-}
-
-// container moves the thread to a new network namespace with a device.
-func container() (int, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return 0, err
-	}
-	device, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return 0, err
-	}
-	r, err := unix.NewIfreq("eth0")
-	if err != nil {
-		return 0, err
-	}
-	r.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(device, unix.TUNSETIFF, r); err != nil {
-		return 0, err
-	}
-	return device, up("eth0", func(*unix.Ifreq) error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+func echoStreams(l net.Listener) {
+	for {
+		c, err := l.Accept()
 		if err != nil {
-			return err
+			return
 		}
-		defer unix.Close(fd)
-		for _, set := range []struct {
-			call uint
-			addr []byte
-		}{{unix.SIOCSIFADDR, netslirp.Address4().AsSlice()}, {unix.SIOCSIFNETMASK, []byte{255, 255, 255, 0}}} {
-			r, _ := unix.NewIfreq("eth0")
-			if err := r.SetInet4Addr(set.addr); err != nil {
-				return err
-			}
-			if err := unix.IoctlIfreq(fd, set.call, r); err != nil {
-				return err
-			}
+		all, _ := io.ReadAll(c)
+		_, _ = c.Write(all)
+		_ = c.Close()
+	}
+}
+
+func echoDatagrams(u net.PacketConn) {
+	buf := make([]byte, largestUDP)
+	for {
+		n, from, err := u.ReadFrom(buf)
+		if err != nil {
+			return
 		}
-		return nil
-	})
+		_, _ = u.WriteTo(buf[:n], from)
+	}
 }
 
 func check(t *testing.T, tcpPort, udpPort string) {
 	t.Helper()
-	gateway, dns := netslirp.Gateway4().String(), netslirp.DNS4().String()
 	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
-	c, err := net.DialTimeout("tcp4", net.JoinHostPort(gateway, tcpPort), 5*time.Second)
+	for _, to := range []struct {
+		gateway, dns, world netip.Addr
+	}{
+		{netslirp.Gateway4(), netslirp.DNS4(), netip.AddrFrom4([4]byte{198, 51, 100, 1})},
+		{netslirp.Gateway6(), netslirp.DNS6(), netip.MustParseAddr("2001:db8::1")},
+	} {
+		for _, address := range []netip.Addr{to.gateway, to.world} {
+			checkStream(t, net.JoinHostPort(address.String(), tcpPort), big)
+			checkRefused(t, address)
+			checkDatagrams(t, net.JoinHostPort(address.String(), udpPort), net.JoinHostPort(to.dns.String(), "53"), big)
+		}
+	}
+}
+
+func checkStream(t *testing.T, to string, big []byte) {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", to, 5*time.Second)
 	if err != nil {
 		t.Error(err)
 		return
@@ -223,30 +136,33 @@ func check(t *testing.T, tcpPort, udpPort string) {
 	if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, big) {
 		t.Errorf("half closed: %d bytes of %d, %v", len(got), len(big), err)
 	}
-	checkRefused(t, gateway)
-	checkDatagrams(t, gateway+":"+udpPort, dns+":53", big)
 }
 
-func checkRefused(t *testing.T, gateway string) {
+// checkRefused is of what is denied, refused and without a route.
+func checkRefused(t *testing.T, to netip.Addr) {
 	t.Helper()
-	for _, port := range []string{"9", "1"} { // denied, refused
+	filtered := unix.EHOSTUNREACH
+	if to.Is6() {
+		filtered = unix.EACCES
+	}
+	for port, want := range map[string]error{"9": filtered, "1": unix.ECONNREFUSED, "7": unix.ENETUNREACH} {
+		address := net.JoinHostPort(to.String(), port)
+		if got, err := exchange(address, []byte("x")); !errors.Is(err, want) {
+			t.Errorf("datagram to %s: %q, %v", address, got, err)
+		}
+		if port == "7" {
+			continue
+		}
 		begin := time.Now()
-		if _, err := net.DialTimeout("tcp4", net.JoinHostPort(gateway, port), 5*time.Second); !errors.Is(err, unix.ECONNREFUSED) || time.Since(begin) > time.Second {
-			t.Errorf("port %s: %v after %v", port, err, time.Since(begin))
-		}
-		want := unix.EHOSTUNREACH
-		if port == "1" {
-			want = unix.ECONNREFUSED
-		}
-		if got, err := exchange(gateway+":"+port, []byte("x")); !errors.Is(err, want) {
-			t.Errorf("datagram to port %s: %q, %v", port, got, err)
+		if _, err := net.DialTimeout("tcp", address, 5*time.Second); !errors.Is(err, unix.ECONNREFUSED) || time.Since(begin) > time.Second {
+			t.Errorf("%s: %v after %v", address, err, time.Since(begin))
 		}
 	}
 }
 
 func checkDatagrams(t *testing.T, to, dns string, big []byte) {
 	t.Helper()
-	for _, size := range []int{1, 1400, 65507} {
+	for _, size := range []int{0, 1, 1400, 65507} {
 		if got, err := exchange(to, big[:size]); err != nil || !bytes.Equal(got, big[:size]) {
 			t.Errorf("datagram of %d: %d, %v", size, len(got), err)
 		}
@@ -257,7 +173,7 @@ func checkDatagrams(t *testing.T, to, dns string, big []byte) {
 }
 
 func exchange(to string, data []byte) ([]byte, error) {
-	c, err := net.Dial("udp4", to)
+	c, err := (&net.Dialer{Control: hearAll}).Dial("udp", to)
 	if err != nil {
 		return nil, err
 	}

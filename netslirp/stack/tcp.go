@@ -34,7 +34,7 @@ const (
 
 	patience  = 2 * time.Minute // of a connect, as the kernel's own
 	smallCopy = 16 << 10
-	largeCopy = 256 << 10
+	largeCopy = 128 << 10
 )
 
 // acceptTCP makes the host's connection first: what that says is what the
@@ -273,7 +273,7 @@ func (s *Stack) pump(to io.Writer, from io.Reader, l *rate.Limiter, count *uint6
 		case n < smallCopy && large != nil:
 			s.large.Put(large)
 			large, buf = nil, *small
-		case n == len(buf) && large == nil:
+		case n == len(buf) && large == nil && s.connections.Load() <= fewConnections:
 			large = s.large.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 			buf = *large
 		}

@@ -214,7 +214,13 @@ func (s *Stack) refuse(u *udpFlow, err error) bool {
 // sendNow sends without waiting.
 func sendNow(raw syscall.RawConn, data []byte) error {
 	var failed error
-	err := raw.Control(func(fd uintptr) { _, failed = unix.Write(int(fd), data) })
+	err := raw.Control(func(fd uintptr) {
+		if len(data) == 0 {
+			_, failed = unix.Write(int(fd), nil) // writev sends nothing of no parts
+		} else if errno := writev(int(fd), [][]byte{data}); errno != 0 {
+			failed = errno
+		}
+	})
 	if err != nil {
 		return err
 	}
