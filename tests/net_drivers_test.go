@@ -86,12 +86,12 @@ func TestNetDrivers(t *testing.T) {
 func (w *world) conforms(d driver) {
 	w.t.Helper()
 	const mark = "== "
-	script := ""
+	var script strings.Builder
 	wanted := slices.DeleteFunc(checks(), func(c check) bool { return slices.Contains(d.lacks, c.name) })
 	for _, c := range wanted {
-		script += "echo '" + mark + c.name + "'; " + c.command + " 2>&1\n"
+		fmt.Fprintf(&script, "echo '%s%s'; %s 2>&1\n", mark, c.name, c.command)
 	}
-	got := w.box(d.flags, "sh", "-c", script)
+	got := w.box(d.flags, "sh", "-c", script.String())
 	printed := map[string]string{}
 	for part := range strings.SplitSeq(got.out, mark) {
 		name, text, _ := strings.Cut(part, "\n")

@@ -3,6 +3,7 @@ package tests
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -269,7 +270,7 @@ func flowOf(p []byte) string {
 		to, _ := netip.AddrFromSlice(p[24:40])
 		return fmt.Sprintf("%d %s>%s", p[6], from, to)
 	}
-	return fmt.Sprintf("%x", bytes.TrimSpace(p[:min(len(p), 16)]))
+	return hex.EncodeToString(bytes.TrimSpace(p[:min(len(p), 16)]))
 }
 
 // netRate checks that it takes about as long as said.

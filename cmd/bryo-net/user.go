@@ -22,11 +22,11 @@ const resolvConf = "/etc/resolv.conf"
 type user struct {
 	config *netslirp.Config
 
-	stack    *stack.Stack
-	resolver *dns.Resolver
-	log      *flowLog
-	packets  *capture
-	published
+	stack     *stack.Stack
+	resolver  *dns.Resolver
+	log       *flowLog
+	packets   *capture
+	published published
 }
 
 func (u *user) start(ctx context.Context) (err error) {

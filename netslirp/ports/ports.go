@@ -104,7 +104,7 @@ func (p *Ports) close() {
 
 // Add publishes a port and returns it with the host's port that was chosen.
 func (p *Ports) Add(ctx context.Context, publish netslirp.Publish) (netslirp.Publish, error) {
-	if err := p.Await(ctx); err != nil {
+	if err := p.Ready(ctx); err != nil {
 		return publish, err
 	}
 	p.mu.Lock()
@@ -132,13 +132,9 @@ func (p *Ports) Add(ctx context.Context, publish netslirp.Publish) (netslirp.Pub
 
 var errClosed = errors.New("publish ports: the container has ended")
 
-// Ready waits until the side inside listens; whatever this side opens by its
-// path is open then.
-func (p *Ports) Ready(ctx context.Context) error { return p.Await(ctx) }
-
-// Await waits until the side inside listens. From then on the driver opens no
+// Ready waits until the side inside listens. From then on the driver opens no
 // more files: a process that gives up opening them has to wait first.
-func (p *Ports) Await(ctx context.Context) error {
+func (p *Ports) Ready(ctx context.Context) error {
 	const patience = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -250,7 +246,7 @@ func (m manager) Info(ctx context.Context) (*api.PortDriverInfo, error) {
 
 // AddPort implements port.Manager. Without an address it is 127.0.0.1, as with -p.
 func (m manager) AddPort(ctx context.Context, s port.Spec) (*port.Status, error) {
-	if err := m.ports.Await(ctx); err != nil {
+	if err := m.ports.Ready(ctx); err != nil {
 		return nil, err
 	}
 	if s.ParentIP == "" {

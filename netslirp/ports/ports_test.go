@@ -119,9 +119,9 @@ func TestAddressInUse(t *testing.T) {
 	wants(t, err, "address already in use\nfix: ")
 }
 
-func TestAwait(t *testing.T) {
+func TestReady(t *testing.T) {
 	p, _ := container(t)
-	if err := p.Await(t.Context()); err != nil {
+	if err := p.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
 	alone, err := New(Options{Dir: t.TempDir()})
@@ -131,7 +131,7 @@ func TestAwait(t *testing.T) {
 	defer alone.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	wants(t, alone.Await(ctx), "the side in the container does not answer\nfix: ")
+	wants(t, alone.Ready(ctx), "the side in the container does not answer\nfix: ")
 }
 
 func TestForeignAddress(t *testing.T) {

@@ -31,8 +31,12 @@ func TestPing(t *testing.T) {
 	const mtu = 1500
 	records := make(chan Record, 64)
 	o := Options{MTU: mtu, Decide: decide, Log: func(r Record) { records <- r }}
+	addresses := []string{netslirp.Gateway4().String(), "198.51.100.1"}
 	world(t, o, tun(mtu), func(*Stack) {
-		for _, to := range []string{netslirp.Gateway4().String(), "198.51.100.1", netslirp.Gateway6().String(), "2001:db8::1"} {
+		if six() {
+			addresses = append(addresses, netslirp.Gateway6().String(), "2001:db8::1")
+		}
+		for _, to := range addresses {
 			for _, size := range []int{8, 56, 4000, 60000} {
 				ping(t, netip.MustParseAddr(to), bytes.Repeat([]byte{0xa5}, size))
 			}
@@ -44,7 +48,7 @@ func TestPing(t *testing.T) {
 		sent += r.Sent
 		received += r.Received
 	}
-	const want = 2 * (4*8 + 8 + 56 + 4000 + 60000)
+	want := uint64(len(addresses)/2) * (4*8 + 8 + 56 + 4000 + 60000)
 	if sent != want || received != want {
 		t.Errorf("recorded %d sent and %d received, not %d", sent, received, want)
 	}
@@ -102,6 +106,43 @@ func TestIdle(t *testing.T) {
 	})
 }
 
+// A flow whose socket in the container is gone ends with the next answer.
+func TestGone(t *testing.T) {
+	if !again(t, true) {
+		return
+	}
+	peer, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	records := make(chan Record, 1)
+	o := Options{MTU: 1500, Decide: decide, Log: func(r Record) { records <- r }}
+	world(t, o, tun(1500), func(*Stack) {
+		_, port, _ := net.SplitHostPort(peer.LocalAddr().String())
+		c, err := net.Dial("udp", net.JoinHostPort(netslirp.Gateway4().String(), port))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, err = c.Write([]byte("x"))
+		_ = c.Close()
+		buf := make([]byte, 1)
+		_ = peer.SetReadDeadline(time.Now().Add(2 * time.Second))
+		_, from, failed := peer.ReadFrom(buf)
+		if err != nil || failed != nil {
+			t.Error(err, failed)
+			return
+		}
+		_, _ = peer.WriteTo(buf, from)
+		select {
+		case <-records:
+		case <-time.After(2 * time.Second):
+			t.Error("it goes on")
+		}
+	})
+}
+
 func fourThrice(t *testing.T, c net.Conn) {
 	t.Helper()
 	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
@@ -149,6 +190,10 @@ func TestFlood(t *testing.T) {
 	s.udp.mu.Lock()
 	got := len(s.udp.flows)
 	s.udp.mu.Unlock()
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	t.Logf("%d flows: %d KiB of heap, %d KiB of stacks", got, m.HeapAlloc>>10, m.StackInuse>>10)
 	if got > mostFlows || got == 0 {
 		t.Errorf("%d flows of %d datagrams", got, packets)
 	}

@@ -134,8 +134,11 @@ func (l *link) read(f *os.File) error {
 	return errors.Join(err, failed)
 }
 
-// learn keeps the container's hardware address.
+// learn keeps the container's hardware address, of an ethernet header.
 func (l *link) learn(frame []byte) {
+	if len(frame) < ethernetSize {
+		return
+	}
 	source := [6]byte(frame[6:12])
 	if known := l.peer.Load(); known == nil || *known != source {
 		l.peer.Store(&source)

@@ -79,6 +79,7 @@ type Stack struct {
 	pings       pingTable
 	sequences   sequences
 	connections atomic.Int64
+	waiting     waiting
 	small       sync.Pool // copy buffers
 	large       sync.Pool
 	closing     sync.Once

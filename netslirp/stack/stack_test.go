@@ -64,6 +64,10 @@ func serve(t *testing.T) (streams, datagrams string) {
 	streams, datagrams = "0", "0"
 	for _, address := range []string{"127.0.0.1", "::1"} {
 		l, err := net.Listen("tcp", net.JoinHostPort(address, streams))
+		if address == "::1" && err != nil {
+			t.Log(err)
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,6 +116,9 @@ func check(t *testing.T, tcpPort, udpPort string) {
 		{netslirp.Gateway4(), netslirp.DNS4(), netip.AddrFrom4([4]byte{198, 51, 100, 1})},
 		{netslirp.Gateway6(), netslirp.DNS6(), netip.MustParseAddr("2001:db8::1")},
 	} {
+		if to.gateway.Is6() && !six() {
+			continue
+		}
 		for _, address := range []netip.Addr{to.gateway, to.world} {
 			checkStream(t, net.JoinHostPort(address.String(), tcpPort), big)
 			checkRefused(t, address)
@@ -150,11 +157,11 @@ func checkRefused(t *testing.T, to netip.Addr) {
 		if got, err := exchange(address, []byte("x")); !errors.Is(err, want) {
 			t.Errorf("datagram to %s: %q, %v", address, got, err)
 		}
-		if port == "7" {
-			continue
+		if port == "9" {
+			want = unix.ECONNREFUSED
 		}
 		begin := time.Now()
-		if _, err := net.DialTimeout("tcp", address, 5*time.Second); !errors.Is(err, unix.ECONNREFUSED) || time.Since(begin) > time.Second {
+		if _, err := net.DialTimeout("tcp", address, 5*time.Second); !errors.Is(err, want) || time.Since(begin) > time.Second {
 			t.Errorf("%s: %v after %v", address, err, time.Since(begin))
 		}
 	}

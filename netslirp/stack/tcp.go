@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"io"
@@ -57,7 +58,7 @@ func (s *Stack) acceptTCP(request *tcp.ForwarderRequest) {
 		s.end(record, nil)
 		return
 	}
-	host, err := dial(s.ctx, d.Dial)
+	host, err := s.dial(d.Dial)
 	if err != nil {
 		request.Complete(s.refuses(f, err, sequence))
 		s.end(record, err)
@@ -143,7 +144,7 @@ func accept(request *tcp.ForwarderRequest) (*gonet.TCPConn, tcpip.Endpoint, erro
 }
 
 // dial connects a socket of the host's.
-func dial(ctx context.Context, to netip.AddrPort) (*os.File, error) {
+func (s *Stack) dial(to netip.AddrPort) (*os.File, error) {
 	family, address := socketAddress(to)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -165,7 +166,7 @@ func dial(ctx context.Context, to netip.AddrPort) (*os.File, error) {
 	if err == nil {
 		return file, nil
 	}
-	if err := connected(ctx, file); err != nil {
+	if err := s.connected(file); err != nil {
 		_ = file.Close()
 		return nil, err
 	}
@@ -173,12 +174,13 @@ func dial(ctx context.Context, to netip.AddrPort) (*os.File, error) {
 }
 
 // connected waits for the outcome of a connect.
-func connected(ctx context.Context, file *os.File) error {
-	stop := context.AfterFunc(ctx, func() { _ = file.SetDeadline(time.Now()) })
+func (s *Stack) connected(file *os.File) error {
+	stop := context.AfterFunc(s.ctx, func() { _ = file.SetDeadline(time.Now()) })
 	defer stop()
 	if err := file.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
+	defer s.waiting.add(file)()
 	raw, err := file.SyscallConn()
 	if err != nil {
 		return err
@@ -204,6 +206,31 @@ func connected(ctx context.Context, file *os.File) error {
 		return os.NewSyscallError("connect", syscall.Errno(status))
 	}
 	return file.SetWriteDeadline(time.Time{})
+}
+
+// waiting are the sockets whose connect has no outcome yet. When a container
+// floods the world, the one that has waited for longest makes room.
+type waiting struct {
+	mu    sync.Mutex
+	files list.List
+}
+
+const mostWaiting = mostPending / 2
+
+// add makes room, and returns what removes the socket.
+func (w *waiting) add(file *os.File) (remove func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.files.Len() >= mostWaiting {
+		oldest, _ := w.files.Remove(w.files.Front()).(*os.File)
+		_ = oldest.SetWriteDeadline(time.Now())
+	}
+	place := w.files.PushBack(file)
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.files.Remove(place) // nothing, if it made room
+	}
 }
 
 func socketAddress(to netip.AddrPort) (int, unix.Sockaddr) {

@@ -64,17 +64,24 @@ func (t *udpTable) add(u *udpFlow) {
 		t.flows = make(map[*udpFlow]struct{})
 	}
 	if len(t.flows) >= mostFlows {
-		var oldest *udpFlow
-		var since time.Time
-		for f := range t.flows {
-			if used := f.record.Start.Add(time.Duration(f.used.Load())); oldest == nil || used.Before(since) {
-				oldest, since = f, used
-			}
+		t.evict()
+	}
+	t.flows[u] = struct{}{}
+}
+
+// evict ends the flow that has been idle for longest. The caller has the lock.
+func (t *udpTable) evict() {
+	var oldest *udpFlow
+	var since time.Time
+	for f := range t.flows {
+		if used := f.record.Start.Add(time.Duration(f.used.Load())); oldest == nil || used.Before(since) {
+			oldest, since = f, used
 		}
+	}
+	if oldest != nil {
 		oldest.stop()
 		delete(t.flows, oldest)
 	}
-	t.flows[u] = struct{}{}
 }
 
 func (t *udpTable) remove(u *udpFlow) {
@@ -102,11 +109,17 @@ func (s *Stack) acceptUDP(request *udp.ForwarderRequest) bool {
 	}
 	host, err := dialUDP(d.Dial)
 	if err != nil {
+		s.end(record, err)
+		if errors.Is(err, unix.EMFILE) { // the next datagram may find room
+			s.udp.mu.Lock()
+			defer s.udp.mu.Unlock()
+			s.udp.evict()
+			return true
+		}
 		why, known := reasonOf(err)
 		if known {
 			s.unreachable(f, why, 0)
 		}
-		s.end(record, err)
 		return known
 	}
 	if err := s.beginUDP(request, host, record); err != nil {

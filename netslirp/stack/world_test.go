@@ -3,12 +3,14 @@ package stack
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -159,4 +161,21 @@ func hearAll(network, _ string, raw syscall.RawConn) error {
 	var failed error
 	err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 1) })
 	return errors.Join(err, failed)
+}
+
+// six says whether the container has IPv6. The kernel adds the route to an
+// address a little after the address: until then what comes for it is lost.
+func six() bool {
+	address := netslirp.Address6().As16()
+	for range 100 {
+		routes, err := os.ReadFile("/proc/thread-self/net/ipv6_route")
+		if err != nil {
+			return false
+		}
+		if strings.Contains(string(routes), fmt.Sprintf("%x 80 ", address)) {
+			return true
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return false
 }
