@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -108,6 +109,8 @@ func watch() error {
 		case err != nil:
 			return os.NewSyscallError("poll", err)
 		default:
+			const grace = 30 * time.Millisecond // for what the command sent last
+			time.Sleep(grace)
 			return errGone
 		}
 	}

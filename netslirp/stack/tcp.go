@@ -247,7 +247,11 @@ func (s *Stack) relay(conn *gonet.TCPConn, endpoint tcpip.Endpoint, host *os.Fil
 		reset(host)
 		_ = host.Close()
 	}
-	stop := context.AfterFunc(s.ctx, abort)
+	// What the host's socket has taken is sent on even if the container is gone.
+	stop := context.AfterFunc(s.ctx, func() {
+		_ = host.Close()
+		endpoint.Abort()
+	})
 	defer stop()
 	var up error
 	var wg sync.WaitGroup
