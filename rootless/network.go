@@ -23,6 +23,10 @@ func compileNetwork(spec *Spec, facts *Facts, pl *Plan) error {
 	if len(facts.Joined) > 0 && (asked.publishes() || asked.Driver != netslirp.DriverUser) {
 		return errors.New("--publish, and the drivers slirp4netns and pasta, do not go together with joined namespaces\nfix: join the network, too, or leave them out")
 	}
+	const most = 4096 // each is a listener of its own
+	if len(asked.Publish) > most {
+		return fmt.Errorf("--publish: %d ports; at most %d can be published\nfix: publish fewer, or use --net host", len(asked.Publish), most)
+	}
 	n := &pl.Network
 	n.Program, n.LogFile, n.PcapFile = facts.Net.Program, asked.LogFile, asked.PcapFile
 	n.Config = netslirp.Config{

@@ -20,7 +20,10 @@ func (d *decider) decide(f stack.Flow) stack.Decision {
 	deny := stack.Decision{Verdict: netslirp.Deny}
 	to := netip.AddrPortFrom(f.Destination.Addr().Unmap(), f.Destination.Port())
 	if host, is := gateway(to.Addr()); is {
-		if f.Protocol != netslirp.ICMP && d.opens(to.Port()) {
+		// A rule that names it can close it; that others are allowed does not.
+		verdict, rule := d.policy.Decide(f.Protocol, to, d.names)
+		denied := rule != nil && verdict == netslirp.Deny
+		if f.Protocol != netslirp.ICMP && d.opens(to.Port()) && !denied {
 			return stack.Decision{Dial: netip.AddrPortFrom(host, to.Port())}
 		}
 		return deny

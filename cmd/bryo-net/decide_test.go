@@ -83,6 +83,7 @@ func TestDecideByRules(t *testing.T) {
 		want     netslirp.Verdict
 	}{
 		{"*", "127.0.0.1:80", netslirp.Deny},
+		{"198.51.100.0/24", "10.0.2.2:80", netslirp.Deny},
 		{"127.0.0.0/8", "127.0.0.1:80", netslirp.Deny},
 		{"192.0.2.1", "192.0.2.1:80", netslirp.Deny},
 		{"*.example.org", "198.51.100.7:80", netslirp.Allow},
@@ -95,6 +96,31 @@ func TestDecideByRules(t *testing.T) {
 		got := testDecider(netslirp.Loopback{}, allow(row.rule)).decide(stack.Flow{Protocol: netslirp.TCP, Destination: netip.MustParseAddrPort(row.to)})
 		if got.Verdict != row.want {
 			t.Errorf("%s, to %s: %s, want %s", row.rule, row.to, got.Verdict, row.want)
+		}
+	}
+}
+
+// A rule closes the gateway where --host-loopback opened it; allowing others
+// does not.
+func TestDecideGatewayByRules(t *testing.T) {
+	gateway := stack.Flow{Protocol: netslirp.TCP, Destination: netip.MustParseAddrPort("10.0.2.2:22")}
+	for _, row := range []struct {
+		verdict netslirp.Verdict
+		rule    string
+		want    netslirp.Verdict
+	}{
+		{netslirp.Deny, "10.0.2.2:22", netslirp.Deny},
+		{netslirp.Deny, "*", netslirp.Deny},
+		{netslirp.Deny, "10.0.2.2:23", netslirp.Allow},
+		{netslirp.Allow, "198.51.100.7", netslirp.Allow},
+		{netslirp.Allow, "10.0.2.2", netslirp.Allow},
+	} {
+		rule, err := netslirp.ParseRule(row.verdict, row.rule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := testDecider(netslirp.Loopback{Open: true}, rule).decide(gateway); got.Verdict != row.want {
+			t.Errorf("%s %s: %s, want %s", row.verdict, row.rule, got.Verdict, row.want)
 		}
 	}
 }

@@ -11,7 +11,10 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
+
+	netstack "gvisor.dev/gvisor/pkg/log"
 )
 
 func main() {
@@ -20,6 +23,8 @@ func main() {
 
 // run is bryo-net's life; what it says goes to bryo's standard error.
 func run(args []string) int {
+	// netstack would tell of odd packets, which the container can make many of.
+	netstack.SetTarget(&netstack.Writer{Next: io.Discard}) //nolint:forbidigo // it is not the standard log, and to silence it
 	work := serve
 	switch {
 	case len(args) == 1 && args[0] == "inside":

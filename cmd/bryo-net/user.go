@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -146,9 +147,18 @@ func (p *published) open(ctx context.Context, config *netslirp.Config) (err erro
 	if err := p.ports.Ready(ctx); err != nil { // what it opens cannot be opened later
 		return err
 	}
-	for _, publish := range config.Publish {
-		if _, err := p.ports.Add(ctx, publish); err != nil {
+	return p.publish(ctx, config.Publish)
+}
+
+// publish adds ports, and tells of those that bryo chose.
+func (p *published) publish(ctx context.Context, list []netslirp.Publish) error {
+	for _, publish := range list {
+		added, err := p.ports.Add(ctx, publish)
+		if err != nil {
 			return err
+		}
+		if publish.HostPort == 0 {
+			fmt.Fprintf(os.Stderr, "bryo: published %s\n", added)
 		}
 	}
 	return nil

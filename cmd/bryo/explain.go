@@ -110,14 +110,41 @@ func printNetwork(row func(name, format string, args ...any), n *rootless.Networ
 		row("network", "%s, mtu %d", c.Driver, c.MTU)
 	}
 	for _, r := range c.Rules {
-		row("rule", "%s", r)
+		row("rule", "%s %s", r.Verdict, r)
+	}
+	if len(c.Rules) > 0 {
+		row("rule", "%s the rest", c.Default)
 	}
 	if c.HostLoopback.Open {
-		row("host loopback", "open through the gateway's address")
+		row("host loopback", "open through the gateway's address, ports %s", loopbackPorts(c.HostLoopback.Ports))
 	}
+	if len(c.Nameservers) > 0 {
+		row("name servers", "%s", strings.Trim(fmt.Sprint(c.Nameservers), "[]"))
+	}
+	if c.Rate != (netslirp.Rate{}) {
+		row("rate", "%d bytes/s out, %d in; 0 is no limit", c.Rate.Up, c.Rate.Down)
+	}
+	printNetFiles(row, n)
 	for _, p := range c.Publish {
 		row("published", "%s", p)
 	}
+}
+
+func printNetFiles(row func(name, format string, args ...any), n *rootless.Network) {
+	for _, file := range []struct{ name, path string }{
+		{"flow log", n.LogFile}, {"packets", n.PcapFile}, {"port socket", n.Config.PortSocket},
+	} {
+		if file.path != "" {
+			row(file.name, "%s", file.path)
+		}
+	}
+}
+
+func loopbackPorts(list []netslirp.PortRange) string {
+	if len(list) == 0 {
+		return "all"
+	}
+	return strings.Trim(fmt.Sprint(list), "[]")
 }
 
 func printRoot(row func(name, format string, args ...any), plan *rootless.Plan) {

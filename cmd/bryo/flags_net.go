@@ -23,7 +23,7 @@ func netFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.VarP(every(&n.Publish, "[ADDR:][HOST:]PORT[/udp]", netslirp.ParsePublish), "publish", "p", "lead a port of the host, on 127.0.0.1 unless told, to one of the container")
 	flags.Var(each(&n.Rules, "RULE", rule(netslirp.Allow)), "allow", "reach this and nothing else: CIDR|DOMAIN[:PORTS][/tcp|udp|icmp]; the first matching rule counts")
 	flags.Var(each(&n.Rules, "RULE", rule(netslirp.Deny)), "deny", "do not reach this")
-	loopback := flags.VarPF(one(&n.HostLoopback, "PORTS", netslirp.ParseLoopback), "host-loopback", "", "let the gateway's address lead to the host's loopback, all ports or these")
+	loopback := flags.VarPF(one(&n.HostLoopback, "PORTS", parseLoopback), "host-loopback", "", "let the gateway's address lead to the host's loopback, all ports or these")
 	loopback.NoOptDefVal = "true"
 	flags.Var(each(&n.Nameservers, "ADDR", parseServer), "dns", "ask this name server instead of the host's")
 	flags.Var(each(&n.Search, "DOMAIN", parseDomain), "dns-search", "search names in this domain")
@@ -33,6 +33,14 @@ func netFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Var(one(&n.PcapFile, "FILE", parsePath), "pcap", "write all packets to this file")
 	flags.Var(one(&n.MTU, "BYTES", parseMTU), "net-mtu", "largest packet, 1500 by default")
 	flags.Var(one(&n.PortSocket, "FILE", parsePath), "port-socket", "add and remove ports through this socket, as with rootlessctl")
+}
+
+// parseLoopback takes no empty list: an unset variable would open all ports.
+func parseLoopback(text string) (netslirp.Loopback, error) {
+	if text == "" {
+		return netslirp.Loopback{}, errors.New("an empty list of ports; write --host-loopback=5432, or --host-loopback alone for all")
+	}
+	return netslirp.ParseLoopback(text)
 }
 
 // every is each for a text that may stand for several.
