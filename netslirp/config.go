@@ -35,6 +35,14 @@ type Config struct {
 	PID          int           // of the container's PID 1, for drivers that are programs
 }
 
+// Ports says that ports of the host may lead into the container.
+func (c *Config) Ports() bool { return len(c.Publish) > 0 || c.PortSocket != "" }
+
+// Waits says that the command must not run before bryo-net is ready.
+func (c *Config) Waits() bool {
+	return c.Ports() || (c.Driver != DriverNone && c.Driver != DriverUser)
+}
+
 // LinkKind is what carries packets between the container and bryo-net.
 type LinkKind uint8
 

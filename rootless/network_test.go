@@ -31,7 +31,7 @@ func logged(s *Spec, _ *Facts) { s.Net.LogFile = "flows" }
 
 func network(pl *Plan) string {
 	n := &pl.Network
-	return fmt.Sprintf("%q lo %t link %d mtu %d waits %t lasts %t", n.Config.Driver, n.Loopback, n.Config.Link, n.Config.MTU, n.Waits(), n.Lasts())
+	return fmt.Sprintf("%q lo %t link %d mtu %d waits %t lasts %t", n.Config.Driver, n.Loopback, n.Config.Link, n.Config.MTU, n.Config.Waits(), n.Lasts())
 }
 
 func TestNetwork(t *testing.T) {

@@ -41,17 +41,9 @@ type Network struct {
 	PcapFile string
 }
 
-// Waits says that the command must not run before bryo-net is ready.
-func (n *Network) Waits() bool {
-	return n.Ports() || (n.Config.Driver != netslirp.DriverNone && n.Config.Driver != netslirp.DriverUser)
-}
-
-// Ports says that ports of the host may lead into the container.
-func (n *Network) Ports() bool { return len(n.Config.Publish) > 0 || n.Config.PortSocket != "" }
-
 // Lasts says that bryo-net has something to finish when the container ends, and
 // has to be waited for.
-func (n *Network) Lasts() bool { return n.Waits() || n.Config.Log || n.Config.Pcap }
+func (n *Network) Lasts() bool { return n.Config.Waits() || n.Config.Log || n.Config.Pcap }
 
 // Process is the command and what it may do.
 type Process struct {

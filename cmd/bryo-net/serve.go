@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/netslirp"
+	"bryo/rootless/program"
 )
 
 // errGone means that the container ended.
@@ -43,7 +44,7 @@ func serve() error {
 		if driver != nil {
 			driver.stop()
 		}
-		if errors.Is(context.Cause(ctx), errGone) || waited(config) {
+		if errors.Is(context.Cause(ctx), errGone) || config.Waits() {
 			return nil // nobody is left to hear it, or bryo tells it
 		}
 		return err
@@ -56,11 +57,6 @@ func serve() error {
 		return nil
 	}
 	return err
-}
-
-// waited says that bryo waits for the report.
-func waited(config *netslirp.Config) bool {
-	return config.Driver != netslirp.DriverUser || len(config.Publish) > 0 || config.PortSocket != ""
 }
 
 // driver connects a container. start returns once packets flow, and nobody
@@ -76,7 +72,7 @@ func newDriver(config *netslirp.Config) (driver, error) {
 	case netslirp.DriverUser:
 		return &user{config: config}, nil
 	case netslirp.DriverSlirp4netns, netslirp.DriverPasta:
-		return &program{config: config}, nil
+		return &another{config: config}, nil
 	case netslirp.DriverNone:
 	}
 	return nil, fmt.Errorf("no driver %q", config.Driver)
@@ -127,30 +123,7 @@ func report(err error) {
 	_ = unix.Close(netslirp.ReportFD)
 }
 
-// device receives a descriptor of the container's network device.
-func device() (int, error) {
-	control := make([]byte, unix.CmsgSpace(4))
-	for {
-		_, n, _, _, err := unix.Recvmsg(netslirp.LinkFD, make([]byte, 1), control, unix.MSG_CMSG_CLOEXEC)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return -1, fmt.Errorf("receive the device: %w", err)
-		}
-		messages, err := unix.ParseSocketControlMessage(control[:n])
-		if err != nil || len(messages) != 1 {
-			return -1, errors.New("the container sent no device")
-		}
-		fds, err := unix.ParseUnixRights(&messages[0])
-		if err != nil || len(fds) != 1 {
-			return -1, errors.New("the container sent no device")
-		}
-		return fds[0], nil
-	}
-}
-
-// devices receives all of them.
+// devices receives the descriptors of the container's network device.
 func devices(kind netslirp.LinkKind) ([]int, error) {
 	count := netslirp.Queues
 	if kind == netslirp.Veth {
@@ -158,9 +131,9 @@ func devices(kind netslirp.LinkKind) ([]int, error) {
 	}
 	var fds []int
 	for range count {
-		fd, err := device()
+		fd, err := program.Receive(netslirp.LinkFD)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("receive the network device: %w", err)
 		}
 		fds = append(fds, fd)
 	}

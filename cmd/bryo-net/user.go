@@ -120,7 +120,7 @@ type order struct {
 
 // open binds the ports that are asked for.
 func (p *published) open(ctx context.Context, config *netslirp.Config) (err error) {
-	if len(config.Publish) == 0 && config.PortSocket == "" {
+	if !config.Ports() {
 		return nil
 	}
 	p.lifeline = os.NewFile(netslirp.InsideFD, "inside")

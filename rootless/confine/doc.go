@@ -1,5 +1,6 @@
-// Package confine holds what a container's command may not do: capabilities
-// (capabilities(7)), resource limits (getrlimit(2)) and no_new_privs. The
-// policy is pure; Apply adds the calls that put it into effect, in the one
-// order in which each still has what it needs.
+// Package confine holds what a process may not do: capabilities
+// (capabilities(7)), resource limits (getrlimit(2)), no_new_privs, and system
+// calls (seccomp(2)). The policy is pure; program.go adds the calls that put it into
+// effect, in the one order in which each still has what it needs. A Filter is
+// compiled to BPF here and loaded by whom it is for.
 package confine

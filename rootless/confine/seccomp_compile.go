@@ -71,28 +71,19 @@ func (f *Filter) spans() []span {
 	}
 	for _, number := range slices.Sorted(maps.Keys(byNumber)) {
 		at, found := slices.BinarySearchFunc(list, number, func(s span, n uint32) int { return cmp.Compare(s.first, n) })
+		next := at
+		if found {
+			next++
+		}
 		own := []span{{first: number, rules: byNumber[number]}}
-		if behind := number + 1; !startsAt(list, at, found, behind) {
-			rest := list[at-1+toInt(found)]
+		if behind := number + 1; next == len(list) || list[next].first != behind {
+			rest := list[next-1]
 			rest.first = behind
 			own = append(own, rest)
 		}
-		list = slices.Replace(list, at, at+toInt(found), own...)
+		list = slices.Replace(list, at, next, own...)
 	}
 	return list
-}
-
-// startsAt says whether a span behind position at begins with number.
-func startsAt(list []span, at int, found bool, number uint32) bool {
-	next := at + toInt(found)
-	return next < len(list) && list[next].first == number
-}
-
-func toInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // assembler emits instructions from the last to the first, so that the target

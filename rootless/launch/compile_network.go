@@ -42,7 +42,7 @@ func connect(p *program.Program, plan *rootless.Plan, fds descriptors) {
 
 // awaitNetwork waits until bryo says that the network is ready.
 func awaitNetwork(p *program.Program, plan *rootless.Plan, fds descriptors) {
-	if plan.Network.Waits() {
+	if plan.Network.Config.Waits() {
 		p.Step("wait for", "the network")
 		p.Syscall(unix.SYS_READ, program.FD(fds.ready), p.Buffer("byte", 1, "").At(0), program.Num(1))
 	}
@@ -51,8 +51,8 @@ func awaitNetwork(p *program.Program, plan *rootless.Plan, fds descriptors) {
 // place is a descriptor of bryo's and the number that a program has it at.
 type place struct{ from, to int }
 
-// arrange gives a program its descriptors and no others, from standard error
-// on; sources and numbers may overlap.
+// arrange gives a program its descriptors and no others behind standard error,
+// but for keep, which is above all their numbers. Sources and numbers may overlap.
 func arrange(p *program.Program, places []place, keep int) {
 	const above = 64
 	p.Step("arrange", "descriptors")
@@ -60,16 +60,8 @@ func arrange(p *program.Program, places []place, keep int) {
 	for i, at := range places {
 		copies[i] = p.SyscallResult("copy", unix.SYS_FCNTL, program.FD(at.from), program.Num(unix.F_DUPFD_CLOEXEC), program.Num(above))
 	}
-	kept := []int{}
-	if keep >= 0 {
-		p.Syscall(unix.SYS_FCNTL, program.FD(keep), program.Num(unix.F_DUPFD_CLOEXEC), program.Num(above))
-		p.Tolerate()
-		kept = append(kept, keep)
-	}
+	kept := []int{keep}
 	for i, at := range places {
-		if at.to == keep {
-			continue
-		}
 		p.Dup3(copies[i], at.to, 0)
 		kept = append(kept, at.to)
 	}

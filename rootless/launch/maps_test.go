@@ -13,6 +13,7 @@ import (
 
 	"bryo/idmap"
 	"bryo/rootless"
+	"bryo/rootless/program"
 	"bryo/rootless/tty"
 )
 
@@ -163,7 +164,7 @@ func TestReceive(t *testing.T) {
 		if err := row.send(pair.write.fd()); err != nil {
 			t.Fatal(err)
 		}
-		fd, err := receive(pair.read.fd())
+		fd, err := program.Receive(pair.read.fd())
 		if (err == nil) != row.ok {
 			t.Errorf("%s: %d, %v", row.name, fd, err)
 		}

@@ -33,22 +33,17 @@ type network struct {
 }
 
 // newNetwork makes what child and bryo-net share, and opens the user's files
-// before anything is made.
+// before anything is made. On an error, too, the caller closes what it returns.
 func newNetwork(plan *rootless.Plan) (n *network, err error) {
 	n = &network{}
 	spec := &plan.Network
 	if spec.Config.Driver == netslirp.DriverNone {
 		return n, nil
 	}
-	defer func() {
-		if err != nil {
-			n.close()
-		}
-	}()
 	if n.link, err = newSocket(); err != nil {
 		return n, err
 	}
-	if spec.Waits() {
+	if spec.Config.Waits() {
 		if n.ready, err = newPipe(); err != nil {
 			return n, err
 		}
@@ -94,7 +89,7 @@ func (n *network) start(plan *rootless.Plan, pid, pidfd int) (err error) {
 	if err := n.writeConfig(&config); err != nil {
 		return err
 	}
-	if spec.Ports() {
+	if spec.Config.Ports() {
 		if n.inside, err = newPipe(); err != nil {
 			return err
 		}

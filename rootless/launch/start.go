@@ -103,7 +103,7 @@ func start(plan *rootless.Plan, namespaces uint64, setup, stage half) (*Containe
 	if plan.Describe {
 		c.describe(child.PID)
 	}
-	if plan.Network.Ports() {
+	if plan.Network.Config.Ports() {
 		err = l.net.openSpaces(child.PID)
 	}
 	if err == nil {
@@ -189,7 +189,7 @@ func (l *launch) finish() error {
 	if err := l.mapIDs(); err != nil {
 		return l.explain(err)
 	}
-	if l.plan.Network.Waits() {
+	if l.plan.Network.Config.Waits() {
 		if err := l.net.startAndAwait(l.plan, l.pid, l.pidfd.fd()); err != nil {
 			return l.explain(err)
 		}
@@ -231,13 +231,13 @@ func (l *launch) mapIDs() error {
 // settle is what is left to do once the command runs.
 func (l *launch) settle() error {
 	if l.plan.Process.Terminal {
-		master, err := receive(l.terminal.read.fd())
+		master, err := program.Receive(l.terminal.read.fd())
 		if err != nil {
 			return err
 		}
 		l.master = descriptor{master + 1}
 	}
-	if n := &l.plan.Network; n.Config.Driver != netslirp.DriverNone && !n.Waits() {
+	if n := &l.plan.Network; n.Config.Driver != netslirp.DriverNone && !n.Config.Waits() {
 		if err := l.net.start(l.plan, l.pid, l.pidfd.fd()); err != nil {
 			return err
 		}

@@ -8,22 +8,22 @@ import (
 	"bryo/netslirp/peers"
 )
 
-// program is another project's program as the container's network: slirp4netns
+// another is another project's program as the container's network: slirp4netns
 // or pasta. bryo-net sees to it that it ends with the container.
-type program struct {
+type another struct {
 	config  *netslirp.Config
 	process *peers.Process
 	published
 }
 
-func (p *program) start(ctx context.Context) (err error) {
+func (p *another) start(ctx context.Context) (err error) {
 	if p.process, err = peers.Start(ctx, p.config.Driver, *p.config); err != nil {
 		return err
 	}
 	return p.open(ctx, p.config)
 }
 
-func (p *program) run(ctx context.Context) error {
+func (p *another) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -40,7 +40,7 @@ func (p *program) run(ctx context.Context) error {
 	return err
 }
 
-func (p *program) stop() {
+func (p *another) stop() {
 	p.close()
 	if p.process != nil {
 		p.process.Stop()
