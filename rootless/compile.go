@@ -214,19 +214,6 @@ func files(spec *Spec, facts *Facts, pl *Plan) []fsroot.File {
 	return list
 }
 
-// hosts is the container's own hosts(5).
-func hosts(spec *Spec, pl *Plan) string {
-	var b strings.Builder
-	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
-	if pl.Hostname != "" {
-		fmt.Fprintf(&b, "127.0.1.1\t%s\n", pl.Hostname)
-	}
-	for _, h := range spec.Net.Hosts {
-		fmt.Fprintf(&b, "%s\t%s\n", h.Addr, h.Name)
-	}
-	return b.String()
-}
-
 // sysctls are those asked for, and the one that forbids user namespaces below
 // the container's: most of the kernel's attack surface lies behind them.
 func sysctls(spec *Spec, pl *Plan) []fsroot.Setting {

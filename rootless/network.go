@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"bryo/netslirp"
 	"bryo/rootless/ns"
@@ -103,6 +104,19 @@ func resolver(spec *Spec, facts *Facts, pl *Plan) string {
 		return ""
 	}
 	return host.File(spec.Net.Nameservers, spec.Net.Search)
+}
+
+// hosts is the container's own hosts(5).
+func hosts(spec *Spec, pl *Plan) string {
+	var b strings.Builder
+	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	if pl.Hostname != "" {
+		fmt.Fprintf(&b, "127.0.1.1\t%s\n", pl.Hostname)
+	}
+	for _, h := range spec.Net.Hosts {
+		fmt.Fprintf(&b, "%s\t%s\n", h.Addr, h.Name)
+	}
+	return b.String()
 }
 
 const pingGroupRange = "net/ipv4/ping_group_range"
