@@ -105,7 +105,9 @@ func copyFile(from, to string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	_, err = io.Copy(out, in)
+	if _, err = io.Copy(out, in); err == nil {
+		err = out.Sync() // pages that are to be written yet would count as the memory of who runs it
+	}
 	return err
 }
 
