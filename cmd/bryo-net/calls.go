@@ -69,6 +69,7 @@ func conditionalCalls(withPorts bool) []confine.CallRule {
 		allow(fstatat), // a file's size and time say whether it changed
 		allow(unix.SYS_MMAP, masked(2, unix.PROT_EXEC, 0)),
 		allow(unix.SYS_MPROTECT, masked(2, unix.PROT_EXEC, 0)),
+		allow(unix.SYS_IOCTL, masked(1, words, unix.SIOCINQ)), // how much there is to read
 		allow(unix.SYS_TGKILL, confine.Condition{Index: 0, Value: uint64(os.Getpid())}),
 		allow(unix.SYS_PRLIMIT64, confine.Condition{Index: 0, Value: 0}, confine.Condition{Index: 2, Value: 0}),
 	}

@@ -47,7 +47,7 @@ func (u *user) start(ctx context.Context) (err error) {
 	decider := &decider{loopback: u.config.HostLoopback, policy: policy, names: names.Lookup, host: routes.host}
 	options := stack.Options{
 		FDs: fds, Ethernet: u.config.Link == netslirp.Veth, MTU: u.config.MTU, Decide: decider.decide,
-		DNS: u.resolver, Rate: u.config.Rate, UDPIdle: u.config.UDPIdle,
+		DNS: u.resolver, Rate: u.config.Rate, UDPIdle: u.config.UDPIdle, Shared: u.config.Ports(),
 	}
 	if u.config.Log {
 		u.log = &flowLog{file: os.NewFile(netslirp.LogFD, "net-log")}

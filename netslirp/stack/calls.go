@@ -36,3 +36,87 @@ func writev(fd int, parts [][]byte) unix.Errno {
 	runtime.KeepAlive(parts)
 	return errno
 }
+
+// send and receive do not wait, and need not tell the scheduler. An empty
+// buffer is an error of the caller.
+func send(fd int, data []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&data[0])), uintptr(len(data)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	return count(n, errno)
+}
+
+func receive(fd int, data []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&data[0])), uintptr(len(data)), unix.MSG_DONTWAIT, 0, 0)
+	return count(n, errno)
+}
+
+// sendDatagram sends one, which may be empty.
+func sendDatagram(fd int, data []byte) unix.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(data))), uintptr(len(data)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	return errno
+}
+
+// sizeMessage is a control message that says how large each datagram is.
+type sizeMessage struct {
+	header unix.Cmsghdr
+	size   uint16
+	_      [6]byte
+}
+
+// sendSegments has the kernel make datagrams of a size of the data: udp(7),
+// UDP_SEGMENT.
+func sendSegments(fd int, data []byte, size int) unix.Errno {
+	control := sizeMessage{header: unix.Cmsghdr{Level: unix.SOL_UDP, Type: unix.UDP_SEGMENT}, size: uint16(size)}
+	control.header.SetLen(unix.CmsgLen(int(unsafe.Sizeof(control.size))))
+	vector := unix.Iovec{Base: &data[0]}
+	vector.SetLen(len(data))
+	message := unix.Msghdr{Iov: &vector, Control: (*byte)(unsafe.Pointer(&control))}
+	message.SetIovlen(1)
+	message.SetControllen(int(unsafe.Sizeof(control)))
+	_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&message)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	return errno
+}
+
+// receiveSegments reads one datagram, or several of a size that the kernel has
+// put together: udp(7), UDP_GRO. A size of 0 is of one.
+func receiveSegments(fd int, data []byte) (n, size int, errno unix.Errno) {
+	var control struct {
+		header unix.Cmsghdr
+		size   int32
+		_      [4]byte
+	}
+	vector := unix.Iovec{Base: &data[0]}
+	vector.SetLen(len(data))
+	message := unix.Msghdr{Iov: &vector, Control: (*byte)(unsafe.Pointer(&control))}
+	message.SetIovlen(1)
+	message.SetControllen(int(unsafe.Sizeof(control)))
+	r, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&message)), unix.MSG_DONTWAIT)
+	if errno != 0 {
+		return 0, 0, errno
+	}
+	if message.Controllen > 0 && control.header.Level == unix.SOL_UDP && control.header.Type == unix.UDP_GRO {
+		size = int(control.size)
+	}
+	return int(r), size, 0
+}
+
+// unread is how many bytes a socket has to read: tcp(7), SIOCINQ.
+func unread(fd int) (int, unix.Errno) {
+	var size int32
+	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCINQ, uintptr(unsafe.Pointer(&size)))
+	return int(size), errno
+}
+
+// epollWait waits without telling the scheduler: none of its goroutines run
+// meanwhile.
+func epollWait(fd int, events []unix.EpollEvent, milliseconds int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(milliseconds), 0, 0)
+	return count(n, errno)
+}
+
+// count is a call's result: none is done where it failed.
+func count(n uintptr, errno unix.Errno) (int, unix.Errno) {
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}

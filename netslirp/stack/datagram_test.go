@@ -60,23 +60,24 @@ func TestPing(t *testing.T) {
 
 func ping(t *testing.T, to netip.Addr, data []byte) {
 	t.Helper()
-	u, err := dialPing(to)
+	fd, err := dialPing(to)
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	defer u.host.Close()
-	_ = u.host.SetDeadline(time.Now().Add(2 * time.Second))
+	host := os.NewFile(uintptr(fd), "ping")
+	defer host.Close()
+	_ = host.SetDeadline(time.Now().Add(2 * time.Second))
 	message := append([]byte{8, 0, 0, 0, 0, 0, 0, 1}, data...)
 	if to.Is6() {
 		message[0] = byte(header.ICMPv6EchoRequest)
 	}
-	if _, err := u.host.Write(message); err != nil {
+	if _, err := host.Write(message); err != nil {
 		t.Error(err)
 		return
 	}
 	answer := make([]byte, largestUDP)
-	if n, err := u.host.Read(answer); err != nil || n != len(message) || !bytes.Equal(answer[8:n], data) {
+	if n, err := host.Read(answer); err != nil || n != len(message) || !bytes.Equal(answer[8:n], data) {
 		t.Errorf("ping of %d to %v: %d, %v", len(data), to, n, err)
 	}
 }

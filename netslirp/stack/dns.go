@@ -26,10 +26,12 @@ func (s *Stack) acceptDNS(request *tcp.ForwarderRequest) {
 		return
 	}
 	defer s.asked()
-	conn, _, err := accept(request)
+	queue := &waiter.Queue{}
+	endpoint, err := handshake(request, queue)
 	if err != nil {
 		return
 	}
+	conn := gonet.NewTCPConn(queue, endpoint)
 	defer conn.Close()
 	stop := context.AfterFunc(s.ctx, func() { _ = conn.Close() })
 	defer stop()

@@ -1,14 +1,11 @@
 package stack
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -20,8 +17,9 @@ import (
 const (
 	vnetSize     = 10 // struct virtio_net_hdr
 	ethernetSize = 14
-	small        = 2048  // what is rather copied than kept in a large buffer
-	largest      = 65536 // the size of netstack's own largest buffers, which are used again
+	small        = 2048      // what is rather copied than kept in a large buffer
+	mostBytes    = 256 << 10 // in large packets, of one turn: what has been read is still in the processor's cache when it is sent on
+	largest      = 65536     // the size of netstack's own largest buffers, which are used again
 )
 
 // link is netstack's end of the container's network device. The device gives
@@ -29,12 +27,15 @@ const (
 // takes for many: the virtio header of each says into what it is to be cut, and
 // that its checksum is still to be made.
 type link struct {
-	files    []*os.File
-	fds      []int // of the files
+	fds      []int
 	ethernet bool
 	mtu      uint32
 	tap      func([]byte, bool)
 	echo     func(packet []byte) bool // takes echo requests, which netstack would answer itself
+
+	head []byte // of what is read, and
+	view *buffer.View
+	acks acks
 
 	packets    atomic.Uint64 // from the container
 	dispatcher atomic.Pointer[stack.NetworkDispatcher]
@@ -53,8 +54,8 @@ func newLink(o Options) (*link, error) {
 		if err := unix.SetNonblock(fd, true); err != nil {
 			return nil, fmt.Errorf("network device: %w", err)
 		}
-		l.files = append(l.files, os.NewFile(uintptr(fd), "device"))
 	}
+	l.head = make([]byte, vnetSize+l.linkSize())
 	if !o.Ethernet {
 		// A device that was made without offloads stays so: it is slower.
 		_ = unix.IoctlSetInt(o.FDs[0], unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6)
@@ -62,76 +63,80 @@ func newLink(o Options) (*link, error) {
 	return l, nil
 }
 
-// stop makes all readers end; it may be called more than once.
-func (l *link) stop() {
-	for _, f := range l.files {
-		_ = f.SetReadDeadline(time.Now())
-	}
-}
-
 func (l *link) close() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	l.closed = true
-	for _, f := range l.files {
-		_ = f.Close()
+	for _, fd := range l.fds {
+		_ = unix.Close(fd)
 	}
 }
 
-// run reads every queue until stop, or until the device is gone.
-func (l *link) run(ctx context.Context) error {
-	errs := make([]error, len(l.files))
-	var readers sync.WaitGroup
-	for i, f := range l.files {
-		readers.Go(func() {
-			errs[i] = l.read(f)
-			l.stop()
-		})
-	}
-	readers.Wait()
-	failed := errors.Join(errs...)
-	if ctx.Err() != nil {
-		failed = nil // it was to end
-	}
-	return failed
-}
-
-// read delivers what comes from one queue. It waits in the runtime's poller: a
-// packet, what netstack makes of it and the host's socket then mostly meet on
-// one thread, and no other has to be woken.
-func (l *link) read(f *os.File) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	head := make([]byte, vnetSize+l.linkSize())
-	view := buffer.NewViewSize(largest)
-	var failed error
-	err = raw.Read(func(fd uintptr) bool {
-		for {
-			body := view.AsSlice()
-			n, errno := readv(int(fd), head, body)
-			switch length := n - len(head); {
-			case errno == unix.EINTR:
-			case errno == unix.EAGAIN || errno == unix.EIO || errno == unix.ENETDOWN:
-				return false // nothing there, or set down by the container, which may set it up again
-			case errno != 0:
-				failed = fmt.Errorf("the network device is gone: %w", errno)
-				return true
-			case length < 1:
-			case length < small:
-				l.deliver(head, body[:length], buffer.MakeWithData(body[:length]))
-			default:
-				view.CapLength(length)
-				l.deliver(head, body[:length], buffer.MakeWithView(view))
-				view = buffer.NewViewSize(largest)
-			}
+// read delivers packets that have come, at most so many, and says whether there
+// may be more. It does not wait.
+func (l *link) read(fd, most int) (more bool, err error) {
+	long := 0 // bytes in large packets
+	for more = true; more && err == nil && most > 0 && long < mostBytes; most-- {
+		var length int
+		if length, more, err = l.readOne(fd); length >= small {
+			long += length
 		}
-	})
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil
 	}
-	return errors.Join(err, failed)
+	if long == 0 && !more {
+		l.acks.hold()
+	} else {
+		l.flush(true)
+	}
+	return more, err
+}
+
+// readOne delivers a packet; none may be there, or too short a one.
+func (l *link) readOne(fd int) (length int, more bool, err error) {
+	if l.view == nil {
+		l.view = buffer.NewViewSize(largest)
+	}
+	body := l.view.AsSlice()
+	n, errno := readv(fd, l.head, body)
+	switch {
+	case errno == unix.EINTR:
+		return 0, true, nil
+	case errno == unix.EAGAIN || errno == unix.EIO || errno == unix.ENETDOWN:
+		return 0, false, nil // nothing there, or set down by the container, which may set it up again
+	case errno != 0:
+		return 0, false, errno
+	case n <= len(l.head):
+		return 0, true, nil
+	}
+	body = body[:n-len(l.head)]
+	if len(body) < small {
+		l.deliver(l.head, body, buffer.MakeWithData(body))
+		return len(body), true, nil
+	}
+	l.view.CapLength(len(body))
+	payload := apart(l.view)
+	l.view = nil
+	l.deliver(l.head, body, payload)
+	return len(body), true, nil
+}
+
+// flush sends acknowledgements that have waited for a turn of the loop, or all.
+func (l *link) flush(all bool) { l.acks.release(all, l.sendAs) }
+
+// apart puts a packet's IP header before the rest in a view of its own: netstack
+// holds on to the header while it looks at the packet, and would copy all that
+// shares a view with it.
+func apart(packet *buffer.View) buffer.Buffer {
+	data := packet.AsSlice()
+	size := header.IPv6MinimumSize
+	if protocol, _ := version(data); protocol == header.IPv4ProtocolNumber {
+		size = int(data[0]&0xf) * 4
+	}
+	size = min(size, len(data))
+	b := buffer.MakeWithData(data[:size])
+	packet.TrimFront(size)
+	rest := buffer.MakeWithView(packet)
+	b.Merge(&rest)
+	return b
 }
 
 // learn keeps the container's hardware address, of an ethernet header.
@@ -184,6 +189,9 @@ func (l *link) WritePackets(packets stack.PacketBufferList) (int, tcpip.Error) {
 	var storage [most][]byte
 	for i, packet := range packets.AsSlice() {
 		head := vnetHeader(packet.GSOOptions, packet.HeaderSize(), packet.Data().Size(), uint16(l.linkSize()))
+		if l.acks.take(packet, head) {
+			continue
+		}
 		parts := append(storage[:0], head[:])
 		if l.ethernet {
 			frame := l.frame(packet.NetworkProtocolNumber)
@@ -206,8 +214,10 @@ func (l *link) WritePackets(packets stack.PacketBufferList) (int, tcpip.Error) {
 }
 
 // send writes an IP packet that is whole.
-func (l *link) send(packet []byte) {
-	parts := [][]byte{make([]byte, vnetSize)}
+func (l *link) send(packet []byte) { l.sendAs([vnetSize]byte{}, packet) }
+
+func (l *link) sendAs(head [vnetSize]byte, packet []byte) {
+	parts := [][]byte{head[:]}
 	if l.ethernet {
 		protocol, _ := version(packet)
 		frame := l.frame(protocol)

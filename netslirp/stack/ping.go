@@ -1,14 +1,11 @@
 package stack
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -91,12 +88,17 @@ type pingTable struct {
 	fragments fragmentTable
 }
 
-// pingFlow is a conversation's socket.
+// pingFlow is a conversation. It is the loop's, like what calls echo.
 type pingFlow struct {
-	host   *os.File
-	raw    syscall.RawConn
-	sent   atomic.Uint64
+	socket
+
+	stack  *Stack
+	key    pingKey
+	asked  echo // without its message
 	record *Record
+	rest   *time.Timer
+	used   time.Time
+	ended  bool
 }
 
 // echo takes the packet if it is an echo request, or part of one. Ping sockets
@@ -132,9 +134,10 @@ func (s *Stack) echo(packet []byte) bool {
 	if u == nil {
 		return true
 	}
-	if err := sendNow(u.raw, e.message); err == nil {
-		u.sent.Add(uint64(len(e.message)))
-	} else if why, is := reasonOf(err); is {
+	errno := sendDatagram(u.fd, e.message)
+	if errno == 0 {
+		u.record.Sent += uint64(len(e.message))
+	} else if why, is := reasonOf(errno); is {
 		s.decline(e, why)
 	}
 	return true
@@ -150,7 +153,7 @@ func (s *Stack) openPing(key pingKey, e echo) *pingFlow {
 		s.end(record, nil)
 		return nil
 	}
-	u, err := dialPing(d.Dial.Addr())
+	fd, err := dialPing(d.Dial.Addr())
 	if err != nil {
 		why, known := reasonOf(err)
 		if !known {
@@ -160,76 +163,101 @@ func (s *Stack) openPing(key pingKey, e echo) *pingFlow {
 		s.end(record, err)
 		return nil
 	}
-	u.record = record
+	u := &pingFlow{stack: s, key: key, asked: e, record: record, used: time.Now()}
+	u.asked.message, u.asked.packet = nil, nil
+	u.fd, u.owner = fd, u
+	if !s.begin() {
+		_ = unix.Close(fd)
+		return nil
+	}
+	if err := s.loop.add(&u.socket); err != nil {
+		_ = unix.Close(fd)
+		s.flows.Done()
+		return nil
+	}
+	u.rest = time.AfterFunc(pingPatience, func() { s.loop.queue(&u.socket, wantsRest) })
 	s.pings.mu.Lock()
+	defer s.pings.mu.Unlock()
 	if s.pings.flows == nil {
 		s.pings.flows = make(map[pingKey]*pingFlow)
 	}
-	_, known := s.pings.flows[key] // another queue's reader was quicker
-	if known || len(s.pings.flows) >= mostPings || !s.begin() {
-		s.pings.mu.Unlock()
-		_ = u.host.Close()
-		return nil
-	}
 	s.pings.flows[key] = u
-	s.pings.mu.Unlock()
-	e.message, e.packet = nil, nil
-	go func() {
-		defer s.flows.Done()
-		s.hear(e, u)
-		s.pings.mu.Lock()
-		delete(s.pings.flows, key)
-		s.pings.mu.Unlock()
-		_ = u.host.Close()
-		record.Sent = u.sent.Load()
-		s.end(record, nil)
-	}()
 	return u
 }
 
-func dialPing(to netip.Addr) (*pingFlow, error) {
+func dialPing(to netip.Addr) (fd int, err error) {
 	protocol := unix.IPPROTO_ICMP
 	if to.Is6() {
 		protocol = unix.IPPROTO_ICMPV6
 	}
 	family, address := socketAddress(netip.AddrPortFrom(to, 0))
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return -1, os.NewSyscallError("socket", err)
 	}
 	if err := unix.Connect(fd, address); err != nil {
-		return nil, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
+		return -1, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
 	}
-	host := os.NewFile(uintptr(fd), "host")
-	raw, err := host.SyscallConn()
-	if err != nil {
-		return nil, errors.Join(err, host.Close())
-	}
-	return &pingFlow{host: host, raw: raw}, nil
+	return fd, nil
 }
 
-// hear passes answers on, with the container's own identifier: the socket has
-// another one.
-func (s *Stack) hear(e echo, u *pingFlow) {
-	stop := context.AfterFunc(s.ctx, func() { _ = u.host.SetReadDeadline(time.Now()) })
-	defer stop()
-	for {
-		_ = u.host.SetReadDeadline(time.Now().Add(pingPatience))
-		if s.ctx.Err() != nil {
-			return
-		}
-		err := s.drain(u.raw, func(data []byte) bool {
-			if len(data) >= header.ICMPv4MinimumSize {
-				u.record.Received += uint64(len(data))
-				binary.BigEndian.PutUint16(data[4:], e.id)
-				s.reply(e, data)
-			}
-			return false // and set the deadline anew
-		})
-		if _, known := reasonOf(err); err != nil && !known {
-			return
+// turn implements owner: answers are passed on, with the container's own
+// identifier, since the socket has another one.
+func (u *pingFlow) turn(w wants) {
+	if u.ended {
+		return
+	}
+	on := u.stack.ctx.Err() == nil
+	if on && w&wantsDown != 0 {
+		on = u.sendDown()
+	}
+	if on && w&wantsRest != 0 {
+		left := pingPatience - time.Since(u.used)
+		if on = left > 0; on {
+			u.rest.Reset(left)
 		}
 	}
+	if !on {
+		u.end()
+	}
+}
+
+func (u *pingFlow) sendDown() bool {
+	b := u.stack.batches.Get().(*batch) //nolint:forcetypeassert // the pool holds nothing else
+	defer u.stack.batches.Put(b)
+	for range mostPackets {
+		n, errno := receive(u.fd, b.room())
+		if errno == unix.EAGAIN {
+			return true
+		}
+		if _, known := reasonOf(errno); errno != 0 && errno != unix.EINTR && !known {
+			return false
+		}
+		if n >= header.ICMPv4MinimumSize {
+			u.used = time.Now()
+			u.record.Received += uint64(n)
+			answer := b.room()[:n]
+			binary.BigEndian.PutUint16(answer[4:], u.asked.id)
+			u.stack.reply(u.asked, answer)
+		}
+	}
+	u.stack.loop.queue(&u.socket, wantsDown)
+	return true
+}
+
+// end implements owner.
+func (u *pingFlow) end() {
+	if u.ended {
+		return
+	}
+	u.ended = true
+	u.rest.Stop()
+	u.stack.pings.mu.Lock()
+	delete(u.stack.pings.flows, u.key)
+	u.stack.pings.mu.Unlock()
+	u.stack.loop.remove(&u.socket)
+	u.stack.end(u.record, nil)
+	u.stack.flows.Done()
 }
 
 // reply sends an answer to the one who asked.

@@ -64,6 +64,7 @@ type Options struct {
 	Log      func(Record)
 	Tap      func(packet []byte, inbound bool)
 	UDPIdle  time.Duration // 0 for a minute
+	Shared   bool          // others in this process wait for descriptors, too
 }
 
 // Stack is a running network.
@@ -71,6 +72,7 @@ type Stack struct {
 	options     Options
 	stack       *stack.Stack
 	link        *link
+	loop        *loop
 	flows       sync.WaitGroup
 	ctx         context.Context //nolint:containedctx // the lifetime of all flows: gVisor's handlers have none
 	cancel      context.CancelFunc
@@ -79,9 +81,11 @@ type Stack struct {
 	pings       pingTable
 	sequences   sequences
 	connections atomic.Int64
+	requests    chan *tcp.ForwarderRequest
+	spare       atomic.Int32 // goroutines that wait for one
 	waiting     waiting
-	small       sync.Pool // copy buffers
-	large       sync.Pool
+	batches     sync.Pool // of datagrams
+	tidied      uint64    // packets that had come when memory was given back last
 	closing     sync.Once
 	begun       sync.Mutex   // orders begin and Close
 	streams     atomic.Int32 // of questions to our name server
@@ -91,17 +95,22 @@ const nic = 1
 
 // New makes the stack; nothing is read before Run.
 func New(options Options) (*Stack, error) {
-	s := &Stack{options: options}
+	s := &Stack{options: options, requests: make(chan *tcp.ForwarderRequest)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.up, s.down = limiter(options.Rate.Up), limiter(options.Rate.Down)
 	if s.options.UDPIdle == 0 {
 		s.options.UDPIdle = time.Minute
 	}
-	s.small.New = func() any { b := make([]byte, smallCopy); return &b }
-	s.large.New = func() any { b := make([]byte, largeCopy); return &b }
+	s.batches.New = func() any { return new(batch) }
 	var err error
 	if s.link, err = newLink(options); err != nil {
 		return nil, err
+	}
+	if s.loop, err = newLoop(options.FDs, s.link); err != nil {
+		return nil, err
+	}
+	if options.Shared {
+		s.loop.guests.Add(1)
 	}
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
@@ -122,20 +131,6 @@ func limiter(bytes uint64) *rate.Limiter {
 	}
 	const least = 256 << 10 // what one copy moves
 	return rate.NewLimiter(rate.Limit(bytes), max(least, int(bytes/10)))
-}
-
-// spend waits until n bytes may flow.
-func (s *Stack) spend(l *rate.Limiter, n int) {
-	if l == nil {
-		return
-	}
-	for n > 0 {
-		part := min(n, l.Burst())
-		if l.WaitN(s.ctx, part) != nil {
-			return
-		}
-		n -= part
-	}
 }
 
 func (s *Stack) configure() error {
@@ -179,37 +174,26 @@ func (s *Stack) configure() error {
 // Run moves packets until the context is done, which is no error, or the
 // device is gone.
 func (s *Stack) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, s.link.stop)
+	stop := context.AfterFunc(ctx, s.loop.stop)
 	defer stop()
-	var tidy sync.WaitGroup
-	done := make(chan struct{})
-	tidy.Go(func() { s.tidy(done) })
-	err := s.link.run(ctx)
-	close(done)
-	tidy.Wait()
+	tidy := time.AfterFunc(quiet, s.tidy)
+	defer tidy.Stop()
+	s.loop.parks = func() { tidy.Reset(quiet) }
+	err := s.loop.run()
+	s.loop.end()
 	return err
 }
 
-// tidy gives memory back to the kernel when packets have come and stopped
-// coming.
-func (s *Stack) tidy(done <-chan struct{}) {
-	const quiet = 2 * time.Second
-	tick := time.NewTicker(quiet)
-	defer tick.Stop()
-	var before, cleaned uint64
-	for {
-		select {
-		case <-done:
-			return
-		case <-tick.C:
-		}
-		now := s.link.packets.Load()
-		if now == before && now != cleaned {
-			runtime.GC() // what pools keep goes with the second collection
-			debug.FreeOSMemory()
-			cleaned = now
-		}
-		before = now
+// quiet is how long no packet comes before memory is given back: longer than
+// netstack remembers a connection that has ended.
+const quiet = 1500 * time.Millisecond
+
+// tidy gives memory back to the kernel once packets have stopped coming.
+func (s *Stack) tidy() {
+	if now := s.link.packets.Load(); now != s.tidied {
+		s.tidied = now
+		runtime.GC() // what pools keep goes with the second collection
+		debug.FreeOSMemory()
 	}
 }
 
@@ -219,10 +203,12 @@ func (s *Stack) Close() {
 		s.begun.Lock()
 		s.cancel()
 		s.begun.Unlock()
-		s.link.stop()
+		s.loop.stop()
+		s.loop.end()
 		s.stack.Close()
 		s.flows.Wait()
 		s.link.close()
+		_ = s.loop.close()
 	})
 }
 
@@ -245,10 +231,14 @@ func (s *Stack) ask() bool {
 		s.streams.Add(-1)
 		return false
 	}
+	s.loop.guests.Add(1)
 	return true
 }
 
-func (s *Stack) asked() { s.streams.Add(-1) }
+func (s *Stack) asked() {
+	s.streams.Add(-1)
+	s.loop.guests.Add(-1)
+}
 
 // start begins a record.
 func (s *Stack) start(f Flow, d Decision) *Record {

@@ -2,19 +2,13 @@ package stack
 
 import (
 	"container/list"
-	"context"
 	"errors"
-	"io"
 	"net/netip"
 	"os"
 	"sync"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/time/rate"
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -29,25 +23,49 @@ const (
 	sendBuffer  = 1 << 20
 	mostBuffer  = 4 << 20
 	mostPending = 1024 // connections that are being made
+	mostSpare   = 4    // goroutines that wait for one to make
 
 	fewConnections = 8 // have large buffers; with more, each has smaller ones
 	crowdedBuffer  = 96 << 10
-
-	patience  = 2 * time.Minute // of a connect, as the kernel's own
-	smallCopy = 16 << 10
-	largeCopy = 128 << 10
 )
 
-// acceptTCP makes the host's connection first: what that says is what the
-// container hears.
+// acceptTCP is begun for every connection. A goroutine that has made one goes on
+// with the next if it can: its stack has grown already.
 func (s *Stack) acceptTCP(request *tcp.ForwarderRequest) {
+	select {
+	case s.requests <- request:
+		return
+	default:
+	}
+	for request != nil {
+		s.connect(request)
+		request = s.nextRequest()
+	}
+}
+
+func (s *Stack) nextRequest() *tcp.ForwarderRequest {
+	defer s.spare.Add(-1)
+	if s.spare.Add(1) > mostSpare {
+		return nil
+	}
+	select {
+	case request := <-s.requests:
+		return request
+	case <-s.ctx.Done():
+		return nil
+	}
+}
+
+// connect makes the host's connection first: what that says is what the
+// container hears.
+func (s *Stack) connect(request *tcp.ForwarderRequest) {
 	if !s.begin() {
 		request.Complete(false)
 		return
 	}
-	defer s.flows.Done()
 	f, sequence := flow(netslirp.TCP, request.ID()), s.sequences.take(request.ID())
 	if isDNS(f.Destination) {
+		defer s.flows.Done()
 		s.acceptDNS(request)
 		return
 	}
@@ -56,27 +74,22 @@ func (s *Stack) acceptTCP(request *tcp.ForwarderRequest) {
 	if d.Verdict != netslirp.Allow {
 		request.Complete(true)
 		s.end(record, nil)
+		s.flows.Done()
 		return
 	}
-	host, err := s.dial(d.Dial)
-	if err != nil {
+	relay := &relay{stack: s, record: record}
+	relay.owner = relay
+	if err := s.dial(relay, d.Dial); err != nil {
 		request.Complete(s.refuses(f, err, sequence))
 		s.end(record, err)
+		s.flows.Done()
 		return
 	}
-	conn, endpoint, err := accept(request)
-	if err != nil {
-		_ = host.Close()
+	if err := s.accept(request, relay); err != nil {
+		s.loop.remove(&relay.socket)
 		s.end(record, err)
-		return
+		s.flows.Done()
 	}
-	endpoint.SocketOptions().SetKeepAlive(true)
-	if s.connections.Add(1) > fewConnections {
-		endpoint.SocketOptions().SetSendBufferSize(crowdedBuffer, true)
-		endpoint.SocketOptions().SetReceiveBufferSize(crowdedBuffer, true)
-	}
-	defer s.connections.Add(-1)
-	s.end(record, s.relay(conn, endpoint, host, record))
 }
 
 // refuses says whether a connect that failed is answered by a reset. A host or
@@ -84,7 +97,7 @@ func (s *Stack) acceptTCP(request *tcp.ForwarderRequest) {
 // heard as one: the container's SYN stays without an answer.
 func (s *Stack) refuses(f Flow, err error, sequence uint32) bool {
 	switch {
-	case errors.Is(err, unix.ETIMEDOUT), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, unix.ETIMEDOUT), errors.Is(err, errMadeRoom):
 	case errors.Is(err, unix.EHOSTUNREACH):
 		s.unreachable(f, noHost, sequence)
 	case errors.Is(err, unix.ENETUNREACH):
@@ -131,24 +144,39 @@ func (s *Stack) syn(forward func(stack.TransportEndpointID, *stack.PacketBuffer)
 	}
 }
 
-func accept(request *tcp.ForwarderRequest) (*gonet.TCPConn, tcpip.Endpoint, error) {
-	queue := &waiter.Queue{}
+// handshake completes a connection that the container began.
+func handshake(request *tcp.ForwarderRequest, queue *waiter.Queue) (tcpip.Endpoint, error) {
 	endpoint, err := request.CreateEndpoint(queue)
 	if err != nil {
 		request.Complete(true)
-		return nil, nil, errors.New(err.String())
+		return nil, errors.New(err.String())
 	}
 	request.Complete(false)
 	endpoint.SocketOptions().SetDelayOption(false)
-	return gonet.NewTCPConn(queue, endpoint), endpoint, nil
+	return endpoint, nil
+}
+
+// accept gives a relay its container's side; from then on the loop has it.
+func (s *Stack) accept(request *tcp.ForwarderRequest, r *relay) error {
+	endpoint, err := handshake(request, &r.queue)
+	if err != nil {
+		return err
+	}
+	endpoint.SocketOptions().SetKeepAlive(true)
+	if s.connections.Add(1) > fewConnections {
+		endpoint.SocketOptions().SetSendBufferSize(crowdedBuffer, true)
+		endpoint.SocketOptions().SetReceiveBufferSize(crowdedBuffer, true)
+	}
+	r.begin(endpoint)
+	return nil
 }
 
 // dial connects a socket of the host's.
-func (s *Stack) dial(to netip.AddrPort) (*os.File, error) {
+func (s *Stack) dial(r *relay, to netip.AddrPort) error {
 	family, address := socketAddress(to)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return os.NewSyscallError("socket", err)
 	}
 	for _, o := range [][3]int{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}, {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
@@ -160,76 +188,53 @@ func (s *Stack) dial(to netip.AddrPort) (*os.File, error) {
 	}
 	err = unix.Connect(fd, address)
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		return nil, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
+		return errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
 	}
-	file := os.NewFile(uintptr(fd), "host")
-	if err == nil {
-		return file, nil
+	outcome := make(chan error, 2) // ours, and that it made room
+	r.fd, r.outcome = fd, outcome
+	if err := s.loop.add(&r.socket); err != nil {
+		return errors.Join(err, unix.Close(fd))
 	}
-	if err := s.connected(file); err != nil {
-		_ = file.Close()
-		return nil, err
+	defer s.waiting.add(outcome)()
+	select {
+	case err = <-outcome:
+	case <-s.ctx.Done():
+		err = s.ctx.Err()
 	}
-	return file, nil
-}
-
-// connected waits for the outcome of a connect.
-func (s *Stack) connected(file *os.File) error {
-	stop := context.AfterFunc(s.ctx, func() { _ = file.SetDeadline(time.Now()) })
-	defer stop()
-	if err := file.SetWriteDeadline(time.Now().Add(patience)); err != nil {
-		return err
-	}
-	defer s.waiting.add(file)()
-	raw, err := file.SyscallConn()
 	if err != nil {
-		return err
+		s.loop.remove(&r.socket)
 	}
-	var status int
-	var failed error
-	tried := false
-	err = raw.Write(func(fd uintptr) bool {
-		if !tried { // the poller says so once the socket can be written
-			tried = true
-			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-			if n, _ := unix.Poll(poll, 0); n == 0 {
-				return false
-			}
-		}
-		status, failed = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
-		return true
-	})
-	if err = errors.Join(err, failed); err != nil {
-		return err
-	}
-	if status != 0 {
-		return os.NewSyscallError("connect", syscall.Errno(status))
-	}
-	return file.SetWriteDeadline(time.Time{})
+	return err
 }
 
-// waiting are the sockets whose connect has no outcome yet. When a container
+// errMadeRoom is the end of a connect that waited for longest.
+var errMadeRoom = errors.New("made room for others")
+
+// waiting are connects that have no outcome yet. When a container
 // floods the world, the one that has waited for longest makes room.
 type waiting struct {
-	mu    sync.Mutex
-	files list.List
+	mu       sync.Mutex
+	outcomes list.List
 }
 
 const mostWaiting = mostPending / 2
 
-// add makes room, and returns what removes the socket.
-func (w *waiting) add(file *os.File) (remove func()) {
+// add makes room, and returns what removes the connect.
+func (w *waiting) add(outcome chan<- error) (remove func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.files.Len() >= mostWaiting {
-		oldest, _ := w.files.Remove(w.files.Front()).(*os.File)
-		_ = oldest.SetWriteDeadline(time.Now())
+	if w.outcomes.Len() >= mostWaiting {
+		oldest, _ := w.outcomes.Remove(w.outcomes.Front()).(chan<- error)
+		select {
+		case oldest <- errMadeRoom:
+		default: // it has one by now
+		}
 	}
-	place := w.files.PushBack(file)
+	place := w.outcomes.PushBack(outcome)
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.files.Remove(place) // nothing, if it made room
+		w.outcomes.Remove(place) // nothing, if it made room
 	}
 }
 
@@ -238,96 +243,4 @@ func socketAddress(to netip.AddrPort) (int, unix.Sockaddr) {
 		return unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 	}
 	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
-}
-
-// relay copies both ways until both have ended, each in its own time.
-func (s *Stack) relay(conn *gonet.TCPConn, endpoint tcpip.Endpoint, host *os.File, record *Record) error {
-	abort := func() {
-		endpoint.Abort()
-		reset(host)
-		_ = host.Close()
-	}
-	// What the host's socket has taken is sent on even if the container is gone.
-	stop := context.AfterFunc(s.ctx, func() {
-		_ = host.Close()
-		endpoint.Abort()
-	})
-	defer stop()
-	var up error
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		up = s.pump(host, conn, s.up, &record.Sent)
-		if up != nil {
-			abort()
-			return
-		}
-		_ = shutdown(host, unix.SHUT_WR)
-	})
-	down := s.pump(conn, host, s.down, &record.Received)
-	if down != nil {
-		abort()
-	} else {
-		_ = conn.CloseWrite()
-	}
-	wg.Wait()
-	_ = conn.Close()
-	_ = host.Close()
-	return errors.Join(up, down)
-}
-
-// pump copies one way. Its buffer is small until one is filled, and given back
-// when nothing comes.
-func (s *Stack) pump(to io.Writer, from io.Reader, l *rate.Limiter, count *uint64) error {
-	small := s.small.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
-	defer func() { s.small.Put(small) }()
-	buf := *small
-	var large *[]byte
-	defer func() {
-		if large != nil {
-			s.large.Put(large)
-		}
-	}()
-	for {
-		n, err := from.Read(buf)
-		if n > 0 {
-			s.spend(l, n)
-			if _, err := to.Write(buf[:n]); err != nil {
-				return err
-			}
-			*count += uint64(n)
-		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		case n < smallCopy && large != nil:
-			s.large.Put(large)
-			large, buf = nil, *small
-		case n == len(buf) && large == nil && s.connections.Load() <= fewConnections:
-			large = s.large.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
-			buf = *large
-		}
-	}
-}
-
-// reset makes the next close send a reset.
-func reset(host *os.File) {
-	_ = control(host, func(fd int) error {
-		return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	})
-}
-
-func shutdown(host *os.File, how int) error {
-	return control(host, func(fd int) error { return unix.Shutdown(fd, how) })
-}
-
-func control(file *os.File, do func(fd int) error) error {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var done error
-	err = raw.Control(func(fd uintptr) { done = do(int(fd)) })
-	return errors.Join(err, done)
 }

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,27 +33,37 @@ type udpTable struct {
 	flows map[*udpFlow]struct{}
 }
 
-// udpFlow is a pair of sockets. What comes from the container is sent on by the
-// device's reader; what comes from the host has a goroutine that waits for it.
+// udpFlow is netstack's endpoint and a socket of the host's. All but what others
+// look at is the loop's.
 type udpFlow struct {
-	flow     Flow
-	endpoint tcpip.Endpoint // the container's side
-	host     *os.File
-	raw      syscall.RawConn // of host
+	socket
 
-	used           atomic.Int64 // when, nanoseconds since the record began
-	sent, received atomic.Uint64
-	ended          atomic.Bool
-	failure        atomic.Pointer[error] // the last one
-	record         *Record
+	stack    *Stack
+	flow     Flow
+	endpoint tcpip.Endpoint
+	queue    waiter.Queue
+	entry    waiter.Entry
+	record   *Record
+	rest     *time.Timer
+	idle     time.Duration
+	single   bool // the kernel cuts no datagrams for this socket
+	paused   bool // by the rate
+
+	used    atomic.Int64 // when, nanoseconds since the record began
+	stopped atomic.Bool  // it is to end
+	ended   bool
+	failure error // the last one
 }
 
 func (u *udpFlow) touch() { u.used.Store(int64(time.Since(u.record.Start))) }
 
+// NotifyEvent implements waiter.EventListener. Netstack holds locks.
+func (u *udpFlow) NotifyEvent(waiter.EventMask) { u.stack.loop.queue(&u.socket, wantsUp) }
+
 // stop makes the flow end. It waits for nothing.
 func (u *udpFlow) stop() {
-	u.ended.Store(true)
-	_ = u.host.SetReadDeadline(time.Now())
+	u.stopped.Store(true)
+	u.stack.loop.queue(&u.socket, wantsEnd)
 }
 
 // add makes room for a flow by ending another one.
@@ -123,184 +133,286 @@ func (s *Stack) acceptUDP(request *udp.ForwarderRequest) bool {
 		return known
 	}
 	if err := s.beginUDP(request, host, record); err != nil {
-		_ = host.Close()
+		_ = unix.Close(host)
 		s.end(record, err)
 	}
 	return true
 }
 
-func (s *Stack) beginUDP(request *udp.ForwarderRequest, host *os.File, record *Record) error {
-	raw, err := host.SyscallConn()
-	if err != nil {
-		return err
+func (s *Stack) beginUDP(request *udp.ForwarderRequest, host int, record *Record) error {
+	u := &udpFlow{stack: s, flow: record.Flow, record: record, idle: s.options.UDPIdle}
+	const domain = 53
+	if u.flow.Destination.Port() == domain {
+		u.idle = min(u.idle, domainIdle)
 	}
-	queue := &waiter.Queue{}
-	endpoint, failed := request.CreateEndpoint(queue)
+	endpoint, failed := request.CreateEndpoint(&u.queue)
 	if failed != nil {
 		return errors.New(failed.String())
 	}
 	endpoint.SocketOptions().SetReceiveBufferSize(receiveUDP, false)
 	endpoint.SocketOptions().SetSendBufferSize(receiveUDP, false)
-	u := &udpFlow{flow: record.Flow, endpoint: endpoint, host: host, raw: raw, record: record}
+	u.endpoint, u.fd, u.owner = endpoint, host, u
 	u.touch()
 	if !s.begin() {
 		endpoint.Close()
 		return context.Canceled
 	}
+	if err := s.loop.add(&u.socket); err != nil {
+		endpoint.Close()
+		s.flows.Done()
+		return err
+	}
+	u.rest = time.AfterFunc(u.idle, func() { s.loop.queue(&u.socket, wantsRest) })
 	s.udp.add(u)
-	entry := waiter.NewFunctionEntry(waiter.ReadableEvents|waiter.EventErr, func(waiter.EventMask) { s.sendUDP(u) })
-	queue.EventRegister(&entry)
-	s.sendUDP(u) // the first datagram came before the entry
-	go func() {
-		defer s.flows.Done()
-		s.hearUDP(u)
-		s.udp.remove(u)
-		u.ended.Store(true)
-		u.endpoint.Close()
-		_ = u.host.Close()
-		u.record.Sent, u.record.Received = u.sent.Load(), u.received.Load()
-		var last error
-		if failure := u.failure.Load(); failure != nil {
-			last = *failure
-		}
-		s.end(u.record, last)
-	}()
+	u.entry.Init(u, waiter.ReadableEvents|waiter.EventErr)
+	u.queue.EventRegister(&u.entry)
+	s.loop.queue(&u.socket, wantsUp) // the first datagram came before the entry
 	return nil
 }
 
-func dialUDP(to netip.AddrPort) (*os.File, error) {
+func dialUDP(to netip.AddrPort) (int, error) {
 	family, address := socketAddress(to)
 	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return -1, os.NewSyscallError("socket", err)
 	}
 	if err := unix.Connect(fd, address); err != nil {
-		return nil, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
+		return -1, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
 	}
-	return os.NewFile(uintptr(fd), "host"), nil
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) // from Linux 5.0; without it, one datagram at a time
+	return fd, nil
 }
 
-// sendUDP sends all that the container's side has. It is called by the device's
-// reader and must not wait: what is beyond the rate, or finds the host's socket
-// full, is lost, as on a wire.
-func (s *Stack) sendUDP(u *udpFlow) {
-	if u.ended.Load() || s.ctx.Err() != nil {
+// turn implements owner.
+func (u *udpFlow) turn(w wants) {
+	if u.ended {
 		return
 	}
-	buf := s.large.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
-	defer s.large.Put(buf)
-	for !u.ended.Load() {
-		into := tcpip.SliceWriter(*buf)
+	if u.stopped.Load() || u.stack.ctx.Err() != nil {
+		u.end()
+		return
+	}
+	if w&resumeDown != 0 {
+		u.paused = false
+	}
+	on := true
+	if w&wantsUp != 0 {
+		on = u.sendUp()
+	}
+	if on && w&(wantsDown|resumeDown) != 0 && !u.paused {
+		on = u.sendDown()
+	}
+	if on && w&wantsRest != 0 {
+		on = u.goesOn()
+	}
+	if !on {
+		u.end()
+	}
+}
+
+// goesOn says whether the flow has been used of late.
+func (u *udpFlow) goesOn() bool {
+	quiet := time.Since(u.record.Start) - time.Duration(u.used.Load())
+	if quiet >= u.idle {
+		return false
+	}
+	u.rest.Reset(u.idle - quiet)
+	return true
+}
+
+// end implements owner.
+func (u *udpFlow) end() {
+	if u.ended {
+		return
+	}
+	u.ended = true
+	u.rest.Stop()
+	u.stack.udp.remove(u)
+	u.queue.EventUnregister(&u.entry)
+	u.endpoint.Close()
+	u.stack.loop.remove(&u.socket)
+	u.stack.end(u.record, u.failure)
+	u.stack.flows.Done()
+}
+
+// sendUp sends all that the container's side has; false ends the flow. What is
+// beyond the rate, or finds the host's socket full, is lost, as on a wire.
+func (u *udpFlow) sendUp() bool {
+	b := u.stack.batches.Get().(*batch) //nolint:forcetypeassert // the pool holds nothing else
+	defer u.stack.batches.Put(b)
+	for {
+		into := tcpip.SliceWriter(b.room())
 		result, failed := u.endpoint.Read(&into, tcpip.ReadOptions{})
-		if _, none := failed.(*tcpip.ErrWouldBlock); none {
-			return
-		}
 		if failed != nil {
-			u.stop() // the container has closed its socket, and said so
-			return
+			u.send(b)
+			_, none := failed.(*tcpip.ErrWouldBlock)
+			return none // or else the container has closed its socket, and said so
 		}
-		u.touch()
-		data := (*buf)[:result.Count]
-		if s.up != nil && !s.up.AllowN(time.Now(), len(data)) {
+		if u.stack.up != nil && !u.stack.up.AllowN(time.Now(), result.Count) {
 			continue
 		}
-		err := sendNow(u.raw, data)
-		if s.refuse(u, err) {
-			err = sendNow(u.raw, data) // the error was of one before
+		u.collect(b, result.Count)
+	}
+}
+
+// collect keeps what was read into the room, if need be in a new batch.
+func (u *udpFlow) collect(b *batch, n int) {
+	if !b.takes(n) {
+		data := b.room()[:n]
+		u.send(b)
+		copy(b.room(), data)
+	}
+	b.take(n)
+}
+
+// send empties a batch.
+func (u *udpFlow) send(b *batch) {
+	if b.count == 0 {
+		return
+	}
+	u.touch()
+	if b.count > 1 && !u.single {
+		sent, again := u.sendSegments(b)
+		if !again {
+			u.record.Sent += uint64(sent)
+			b.clear()
+			return
 		}
-		if err == nil {
-			u.sent.Add(uint64(len(data)))
+		u.single = true
+	}
+	for data := range b.each {
+		if u.sendOne(data) {
+			u.record.Sent += uint64(len(data))
 		}
 	}
+	b.clear()
+}
+
+// sendSegments has the kernel cut a batch; again says that it does not.
+func (u *udpFlow) sendSegments(b *batch) (sent int, again bool) {
+	errno := sendSegments(u.fd, b.bytes(), b.size)
+	if errno != 0 && u.refuse(errno) {
+		errno = sendSegments(u.fd, b.bytes(), b.size) // the error was of one before
+	}
+	if errno == 0 {
+		return len(b.bytes()), false
+	}
+	// Perhaps the path's packets are smaller, or the device makes no checksums.
+	return 0, slices.Contains([]unix.Errno{unix.EINVAL, unix.EIO, unix.EMSGSIZE, unix.EOPNOTSUPP, unix.ENOPROTOOPT}, errno)
+}
+
+func (u *udpFlow) sendOne(data []byte) bool {
+	errno := sendDatagram(u.fd, data)
+	if errno != 0 && u.refuse(errno) {
+		errno = sendDatagram(u.fd, data) // the error was of one before
+	}
+	return errno == 0
 }
 
 // refuse tells the container what the host's socket says of it.
-func (s *Stack) refuse(u *udpFlow, err error) bool {
+func (u *udpFlow) refuse(err error) bool {
 	why, is := reasonOf(err)
 	if is {
-		u.failure.Store(&err)
-		s.unreachable(u.flow, why, 0)
+		u.failure = err
+		u.stack.unreachable(u.flow, why, 0)
 	}
 	return is
 }
 
-// sendNow sends without waiting.
-func sendNow(raw syscall.RawConn, data []byte) error {
-	var failed error
-	err := raw.Control(func(fd uintptr) {
-		if len(data) == 0 {
-			_, failed = unix.Write(int(fd), nil) // writev sends nothing of no parts
-		} else if errno := writev(int(fd), [][]byte{data}); errno != 0 {
-			failed = errno
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return failed
-}
-
-// hearUDP passes on what the world answers until both ways have been idle. An
-// answer that something cannot be reached does not end a flow: it may change.
-func (s *Stack) hearUDP(u *udpFlow) {
-	stop := context.AfterFunc(s.ctx, u.stop)
-	defer stop()
-	const domain = 53
-	idle := s.options.UDPIdle
-	if u.flow.Destination.Port() == domain {
-		idle = min(idle, domainIdle)
-	}
-	for {
-		quiet := time.Since(u.record.Start) - time.Duration(u.used.Load())
-		if quiet >= idle {
-			return
-		}
-		_ = u.host.SetReadDeadline(time.Now().Add(idle - quiet))
-		if u.ended.Load() {
-			return
-		}
-		err := s.drain(u.raw, func(data []byte) bool {
-			u.touch()
-			var from bytes.Reader
-			from.Reset(data)
-			if _, failed := u.endpoint.Write(&from, tcpip.WriteOptions{}); failed == nil {
-				u.received.Add(uint64(len(data)))
-			}
-			return !u.ended.Load()
-		})
-		if err != nil && !s.refuse(u, err) && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return
-		}
-	}
-}
-
-// drain gives take what comes from a socket of the host's, until take wants no
-// more, which is no error. There is a buffer only while something is there.
-func (s *Stack) drain(raw syscall.RawConn, take func([]byte) bool) error {
-	var failed error
-	err := raw.Read(func(fd uintptr) bool {
-		if s.down != nil {
-			var none [1]byte
-			n, _, _ := unix.Recvfrom(int(fd), none[:], unix.MSG_PEEK|unix.MSG_TRUNC|unix.MSG_DONTWAIT)
-			s.spend(s.down, n)
-		}
-		buf := s.large.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
-		defer s.large.Put(buf)
-		for {
-			n, err := unix.Read(int(fd), *buf)
-			switch {
-			case errors.Is(err, unix.EINTR):
-				continue
-			case errors.Is(err, unix.EAGAIN):
+// sendDown passes on what the world answers; false ends the flow. An answer that
+// something cannot be reached does not: it may change.
+func (u *udpFlow) sendDown() bool {
+	b := u.stack.batches.Get().(*batch) //nolint:forcetypeassert // the pool holds nothing else
+	defer u.stack.batches.Put(b)
+	for range mostPackets {
+		n, size, errno := receiveSegments(u.fd, b.room())
+		switch {
+		case errno == unix.EAGAIN:
+			return true
+		case errno == unix.EINTR:
+			continue
+		case errno != 0:
+			if !u.refuse(errno) {
+				u.failure = errno
 				return false
-			case err != nil:
-				failed = err
-				return true
 			}
-			if !take((*buf)[:n]) || s.down != nil {
+			continue
+		}
+		u.touch()
+		u.deliver(b.room()[:n], size)
+		if limit := u.stack.down; limit != nil && n > 0 {
+			now := time.Now()
+			if d := limit.ReserveN(now, min(n, limit.Burst())).DelayFrom(now); d > 0 {
+				u.paused = true
+				time.AfterFunc(d, func() { u.stack.loop.queue(&u.socket, resumeDown) })
 				return true
 			}
 		}
-	})
-	return errors.Join(err, failed)
+	}
+	u.stack.loop.queue(&u.socket, wantsDown)
+	return true
+}
+
+// deliver hands datagrams of one size, the last of which may be smaller, to the
+// container.
+func (u *udpFlow) deliver(data []byte, size int) {
+	for first := true; first || len(data) > 0; first = false {
+		one := data
+		if size > 0 {
+			one = data[:min(size, len(data))]
+		}
+		data = data[len(one):]
+		var from bytes.Reader
+		from.Reset(one)
+		if _, failed := u.endpoint.Write(&from, tcpip.WriteOptions{}); failed == nil {
+			u.record.Received += uint64(len(one))
+		}
+	}
+}
+
+// batch is datagrams of one size that follow each other, but that the last may
+// be smaller: udp(7), UDP_SEGMENT.
+type batch struct {
+	buf   [2 * (largestUDP + 1)]byte
+	used  int
+	size  int // of each
+	count int
+	full  bool // the last is smaller
+}
+
+const mostSegments = 64 // that every kernel takes
+
+// room is what one more datagram can be read into, whatever its size.
+func (b *batch) room() []byte { return b.buf[b.used : b.used+largestUDP+1] }
+
+// takes says whether a datagram in the room may stay there.
+func (b *batch) takes(n int) bool {
+	if b.count == 0 {
+		return true
+	}
+	const most = 65000 // with headers, of one packet
+	return !b.full && n > 0 && n <= b.size && b.count < mostSegments && b.used+n <= most
+}
+
+// take keeps what is in the room.
+func (b *batch) take(n int) {
+	if b.count == 0 {
+		b.size = n
+	}
+	b.used += n
+	b.count++
+	b.full = n < b.size
+}
+
+func (b *batch) bytes() []byte { return b.buf[:b.used] }
+
+func (b *batch) clear() { b.used, b.size, b.count, b.full = 0, 0, 0, false }
+
+// each yields the datagrams.
+func (b *batch) each(yield func([]byte) bool) {
+	for i := range b.count {
+		if !yield(b.buf[i*b.size : min((i+1)*b.size, b.used)]) {
+			return
+		}
+	}
 }
