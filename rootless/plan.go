@@ -25,6 +25,7 @@ type Plan struct {
 	Process    Process
 	Labels     []string
 	Terminal   tty.Size // Process.Terminal: its size at first
+	Entered    int      `json:",omitempty"` // bryo exec: a pidfd of the container's PID 1
 	Describe   bool     // the launch notes the namespaces' inodes
 	Warnings   []string // one line each
 }

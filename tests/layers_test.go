@@ -41,6 +41,7 @@ func floors() []layer {
 		{pkg: "netslirp", floor: 1},
 		{pkg: "rootless/ns", floor: 1},
 		{pkg: "rootless/cgroup", floor: 1},
+		{pkg: "rootless/logs", floor: 1, only: []string{"golang.org/x/sys"}},
 		{pkg: "rootless/tty", floor: 1},
 
 		{pkg: "fsroot", floor: 2},
@@ -60,6 +61,8 @@ func floors() []layer {
 		{pkg: "rootless/oci", floor: 4},
 
 		{pkg: "rootless/launch", floor: 5, not: []string{"rootless/oci"}},
+
+		{pkg: "rootless/monitor", floor: 5.5, users: []string{"cmd/bryo"}},
 
 		{pkg: "cmd/bryo", floor: 6},
 		{pkg: "cmd/bryo-oci", floor: 6},

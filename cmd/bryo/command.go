@@ -36,6 +36,23 @@ func commands() []command {
 	return []command{
 		{"run", "[FLAGS] ROOTFS [COMMAND [ARG...]]", "run a command in a new container", runRun},
 		{"explain", "[--program|--json] [FLAGS] ROOTFS [COMMAND [ARG...]]", "print what run would do", runExplain},
+		{"ps", "[-a] [-q|--json]", "list detached containers", runPs},
+		{"inspect", "NAME...", "print what is known of containers, as JSON", runInspect},
+		{"exec", "[FLAGS] NAME COMMAND [ARG...]", "run one more command in a container", runExec},
+		{"logs", "[FLAGS] NAME", "print what a container has said", runLogs},
+		{"attach", "[FLAGS] NAME", "connect this terminal with a container's", runAttach},
+		{"stop", "[-t SECONDS] NAME...", "ask containers to end, and end them if they do not", runStop},
+		{"kill", "[-s SIGNAL] NAME...", "send a signal to containers", runKill},
+		{"wait", "NAME...", "wait for containers to end, and print their exit codes", runWait},
+		{"start", "NAME...", "start containers again that have ended", runStart},
+		{"restart", "[-t SECONDS] NAME...", "stop containers and start them again", runRestart},
+		{"pause", "NAME...", "stop all processes of containers where they are", runPause},
+		{"unpause", "NAME...", "let them go on", runUnpause},
+		{"top", "NAME", "list a container's processes", runTop},
+		{"stats", "[--no-stream] [NAME...]", "show what containers use", runStats},
+		{"rename", "NAME NEW", "give a container another name", runRename},
+		{"rm", "[-f] NAME...", "forget containers that have ended", runRm},
+		{"prune", "", "forget all containers that have ended", runPrune},
 		{"unshare", "[COMMAND [ARG...]]", "run a command under your id map, without a container", runUnshare},
 		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor},
 		{"version", "", "print the version", runVersion},
@@ -43,19 +60,23 @@ func commands() []command {
 	}
 }
 
+// supervise is a verb that run --detach uses.
+const supervise = "supervise"
+
 // run finds the verb and carries it out; the result is the exit code.
 func run(args []string, s streams) int {
 	if len(args) == 0 {
 		return usage(s, "which command?")
 	}
-	name := args[0]
-	if name == "-h" || name == "--help" {
+	name, args := args[0], args[1:]
+	switch name {
+	case "-h", "--help":
 		name = "help"
-	}
-	if name == "--version" {
+	case "--version":
 		name = "version"
+	case supervise:
+		return runSupervise(args, s)
 	}
-	args = args[1:]
 	for _, c := range commands() {
 		switch {
 		case c.name != name:

@@ -69,6 +69,7 @@ func runFlags(s streams) (*pflag.FlagSet, *request) {
 	processFlags(flags, &r.spec)
 	envFlags(flags, r)
 	lifeFlags(flags, r)
+	detachFlags(flags, &r.detach)
 	return flags, r
 }
 
@@ -152,10 +153,8 @@ func envFlags(flags *pflag.FlagSet, r *request) {
 }
 
 func lifeFlags(flags *pflag.FlagSet, r *request) {
-	var interactive, remove, init bool
-	flags.BoolVarP(&interactive, "interactive", "i", false, "taken for podman's sake: input is always passed on")
+	var init bool
 	flags.BoolVar(&init, "init", false, "taken for podman's sake: there always is one, unless --as-pid-1")
-	flags.BoolVar(&remove, "rm", false, "taken for podman's sake: nothing is left behind")
 	flags.VarP(each(&r.spec.Labels, "KEY=VALUE", parseLabel), "label", "l", "attach a label")
 	flags.Var(one(&r.life.StatusFD, "FD", parseFD), "status-fd", "write JSON lines about the container to this descriptor")
 	flags.Var(one(&r.life.PIDFile, "FILE", parsePath), "pidfile", "write the container's process id to this file")
@@ -191,7 +190,10 @@ func (r *request) finish(args []string, flags *pflag.FlagSet) error {
 	spec.Process.Args = args
 	spec.Process.Env = slices.Concat(r.hostEnv, r.fileEnv, spec.Process.Env)
 	if !flags.Changed("tty") {
-		spec.Process.Terminal = tty.Is(0) && tty.Is(1)
+		spec.Process.Terminal = !r.detach.On && tty.Is(0) && tty.Is(1)
+	}
+	if err := r.checkDetach(flags); err != nil {
+		return err
 	}
 	if len(spec.IDs.UIDs)+len(spec.IDs.GIDs) > 0 {
 		if flags.Changed("userns") {

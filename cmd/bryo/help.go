@@ -43,9 +43,35 @@ func (c *command) help() string {
 	case "unshare":
 		flags = unshareFlags(&rootless.Spec{})
 	default:
-		return text
+		if flags = flagsOf(c.name); flags == nil {
+			return text
+		}
 	}
 	return text + "\nflags:\n" + flags.FlagUsagesWrapped(width)
+}
+
+// flagsOf is the flag set of a verb about containers.
+func flagsOf(name string) (flags *pflag.FlagSet) {
+	s := streams{}
+	switch name {
+	case "ps":
+		flags, _, _, _ = psFlags(s)
+	case "exec":
+		flags = execFlags(s, &execRequest{})
+	case "logs":
+		flags = logsFlags(s, &logsRequest{})
+	case "attach":
+		flags, _, _ = attachFlags(s)
+	case "stop", "restart":
+		flags, _ = stopFlags(s)
+	case "kill":
+		flags, _ = killFlags(s)
+	case "stats":
+		flags, _ = statsFlags(s)
+	case "rm":
+		flags, _ = rmFlags(s)
+	}
+	return flags
 }
 
 func overview() string {

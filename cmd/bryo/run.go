@@ -12,8 +12,9 @@ import (
 
 // request is what a command line of run asks for.
 type request struct {
-	spec rootless.Spec
-	life life
+	spec   rootless.Spec
+	life   life
+	detach detach
 
 	hostEnv, fileEnv []string // what -e overrides
 }
@@ -41,6 +42,9 @@ func (r *request) run(s streams) (code int, err error) {
 			err = errors.Join(err, r.life.removePID())
 		}
 	}()
+	if r.detach.On {
+		return r.detached(s)
+	}
 	if err := r.checkStreams(s); err != nil {
 		return 0, err
 	}

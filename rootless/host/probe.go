@@ -72,6 +72,37 @@ func ProbeIDs(spec *rootless.Spec) (*rootless.Facts, error) {
 	return facts, probeIDs(spec, facts)
 }
 
+// ProbeExec finds out what one more command in a container needs, whose PID 1
+// is pid.
+func ProbeExec(spec *rootless.Spec, exec *rootless.ExecSpec, pid int) (facts *rootless.Facts, err error) {
+	facts = &rootless.Facts{
+		Self:   idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())},
+		Limits: limits(spec.Process.Limits),
+	}
+	if exec.Terminal {
+		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
+	}
+	root, err := fsroot.OpenRoot(fmt.Sprintf("/proc/%d/root", pid))
+	if err != nil {
+		return nil, fmt.Errorf("the container's root: %w", err)
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	named := exec.User
+	if named == "" {
+		named = spec.Process.User
+	}
+	return facts, readAccounts(root, &facts.Root, named)
+}
+
+func readAccounts(root *fsroot.Root, r *rootless.RootFacts, user string) (err error) {
+	for file, data := range map[string]*[]byte{"/etc/passwd": &r.Passwd, "/etc/group": &r.Group} {
+		if *data, err = root.ReadFile(file, largestAccounts); err != nil && !errors.Is(err, fs.ErrNotExist) && user != "" {
+			return err
+		}
+	}
+	return nil
+}
+
 func newID() (string, error) {
 	var random [6]byte
 	if _, err := unix.Getrandom(random[:], 0); err != nil {
@@ -206,10 +237,8 @@ func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	if r.Source.Path, err = fsroot.Absolute(path); err != nil {
 		return err
 	}
-	for file, data := range map[string]*[]byte{"/etc/passwd": &r.Passwd, "/etc/group": &r.Group} {
-		if *data, err = root.ReadFile(file, largestAccounts); err != nil && !errors.Is(err, fs.ErrNotExist) && spec.Process.User != "" {
-			return err
-		}
+	if err := readAccounts(root, r, spec.Process.User); err != nil {
+		return err
 	}
 	if r.Passwd == nil {
 		r.Empty = root.Empty()

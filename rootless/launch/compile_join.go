@@ -36,6 +36,9 @@ func compileEnter(plan *rootless.Plan, fds descriptors) *program.Program {
 	for _, j := range plan.Joined {
 		keep = append(keep, j.FD)
 	}
+	if plan.Entered != 0 {
+		keep = append(keep, plan.Entered)
+	}
 	for _, fd := range keep {
 		p.ClearCloexec(program.FD(fd))
 	}

@@ -88,7 +88,7 @@ func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	p.Syscall(unix.SYS_UMASK, program.Num(c.Umask))
 	enterDir(p, c.Dir)
 	becomeUser(p, plan)
-	if plan.Namespaces[ns.PID].Mode != ns.Own {
+	if plan.Namespaces[ns.PID].Mode != ns.Own || plan.Entered != 0 {
 		// Elsewhere the end of PID 1 takes the command down.
 		p.Step("tie", "the command to init")
 		p.Prctl(unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL))

@@ -15,6 +15,12 @@ import (
 func compileTerminal(p *program.Program, root *fsroot.Builder, plan *rootless.Plan, fds descriptors) {
 	p.Step("make", "a terminal")
 	master := p.Openat("master", root.Pts(), "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	giveTerminal(p, plan, fds, master, root.Console)
+}
+
+// giveTerminal prepares the slave of a terminal, shows it where show does, and
+// hands the master over.
+func giveTerminal(p *program.Program, plan *rootless.Plan, fds descriptors, master program.Arg, show func()) {
 	p.Syscall(unix.SYS_IOCTL, master, program.Num(unix.TIOCSPTLCK), p.Buffer("unlocked", 4, "").At(0))
 	slave := p.SyscallResult("slave", unix.SYS_IOCTL, master, program.Num(unix.TIOCGPTPEER),
 		program.Num(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC))
@@ -26,7 +32,7 @@ func compileTerminal(p *program.Program, root *fsroot.Builder, plan *rootless.Pl
 	if plan.Process.UID != 0 {
 		p.Syscall(unix.SYS_FCHOWN, slave, program.Num(plan.Process.UID), program.Num(^uint32(0)))
 	}
-	root.Console()
+	show()
 	p.Step("hand over", "the terminal")
 	sendDescriptor(p, fds.terminal, master)
 	p.Dup3(slave, fds.terminal, 0)

@@ -170,7 +170,7 @@ func (l *launch) prepare(setup, stage half) (err error) {
 	l.stage = stage(l.plan, fds)
 	fds.stage, err = program.Image(l.stage, fds.errors)
 	switch {
-	case errors.Is(err, program.ErrNoExec) && len(l.plan.Joined) == 0:
+	case errors.Is(err, program.ErrNoExec) && len(l.plan.Joined) == 0 && l.plan.Entered == 0:
 		if fds.file, err = program.File(l.stage, fds.errors); err != nil {
 			return err
 		}
@@ -205,7 +205,7 @@ func (l *launch) finish() error {
 		return err
 	}
 	where := "the container"
-	if l.plan.Root.Root.Path == "" {
+	if l.plan.Root.Root.Path == "" && l.plan.Entered == 0 {
 		where = "the host" // bryo unshare
 	}
 	if err := outcome(&report, where); err != nil {

@@ -1,6 +1,7 @@
 package ns
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -128,6 +129,25 @@ func (s Set) MarshalJSON() ([]byte, error) {
 		b.WriteString(strconv.Quote(k.File()) + ": " + strconv.Quote(s[k].String()))
 	}
 	return []byte("{" + b.String() + "}"), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON prints.
+func (s *Set) UnmarshalJSON(text []byte) error {
+	var named map[string]string
+	if err := json.Unmarshal(text, &named); err != nil {
+		return err
+	}
+	*s = Set{}
+	for _, k := range All() {
+		if value, given := named[k.File()]; given {
+			source, err := Parse(value)
+			if err != nil {
+				return err
+			}
+			s[k] = source
+		}
+	}
+	return nil
 }
 
 // CloneFlags are the CLONE_NEW* bits of the own namespaces.

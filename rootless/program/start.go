@@ -259,6 +259,23 @@ func Become(image, pidfd int) error {
 	return os.NewSyscallError("execveat", errno)
 }
 
+// Replace replaces this process by the program of an image. The caller runs on
+// the main thread. argv has any length but two.
+func Replace(image int, argv []string) error {
+	if unix.Gettid() != unix.Getpid() {
+		return errors.New("replace the process: not on the main thread")
+	}
+	list, err := syscall.SlicePtrFromStrings(argv)
+	if err != nil {
+		return err
+	}
+	none := [1]*byte{}
+	empty := new(byte)
+	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(image), uintptr(unsafe.Pointer(empty)),
+		uintptr(unsafe.Pointer(&list[0])), uintptr(unsafe.Pointer(&none)), unix.AT_EMPTY_PATH, 0)
+	return os.NewSyscallError("execveat", errno)
+}
+
 // Ignored lists the signals that this process was told to ignore when it
 // began; Go's runtime leaves these as they were.
 func Ignored() []unix.Signal {

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"bryo/rootless/state"
+)
+
+// verbFlags is the flag set of a verb that names containers.
+func verbFlags(name string, s streams) *pflag.FlagSet {
+	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	if s.err != nil {
+		flags.SetOutput(s.err)
+	}
+	flags.SortFlags = false
+	flags.Usage = func() {}
+	return flags
+}
+
+// eachContainer does something to every container that is named, and goes on
+// after one that it could not be done to. done prints the names.
+func eachContainer(s streams, names []string, do func(*state.Entry, *state.Record) error) int {
+	if len(names) == 0 {
+		return report(s, errors.New("no container was named\nfix: bryo ps -a lists yours"))
+	}
+	store, err := state.Open()
+	if err != nil {
+		return report(s, err)
+	}
+	code := exitOK
+	for _, name := range names {
+		if err := onContainer(store, name, do); err != nil {
+			code = report(s, err)
+			continue
+		}
+		if c := write(s, name+"\n"); c != exitOK {
+			code = c
+		}
+	}
+	return code
+}
+
+func onContainer(store *state.Store, name string, do func(*state.Entry, *state.Record) error) error {
+	entry, err := store.Find(name)
+	if err != nil {
+		return err
+	}
+	record, err := entry.Record()
+	if err != nil {
+		record = nil // damaged: some can do without
+	}
+	return do(entry, record)
+}
+
+// oneContainer opens the container that is named, with its record.
+func oneContainer(name string) (*state.Entry, *state.Record, error) {
+	store, err := state.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	entry, err := store.Find(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	record, err := entry.Record()
+	return entry, record, err
+}
+
+// errNotRunning is what a verb says that needs a container that runs.
+func errNotRunning(r *state.Record) error {
+	return fmt.Errorf("container %s does not run\nfix: bryo start %s, or bryo ps -a shows how it ended", r.Name, r.Name)
+}
+
+// needRunning refuses a container that does not run.
+func needRunning(r *state.Record) error {
+	boot, err := state.BootID()
+	if err != nil {
+		return err
+	}
+	if t := r.Truth(boot); t != state.Running && t != state.Paused {
+		return errNotRunning(r)
+	}
+	return nil
+}
+
+func psFlags(s streams) (flags *pflag.FlagSet, all, asJSON, quiet *bool) {
+	flags = verbFlags("ps", s)
+	return flags, flags.BoolP("all", "a", false, "show those that have ended, too"), flags.Bool("json", false, "print JSON"),
+		flags.BoolP("quiet", "q", false, "print ids alone")
+}
+
+// runPs lists containers.
+func runPs(args []string, s streams) int {
+	flags, all, asJSON, quiet := psFlags(s)
+	if err := parse(flags, args); err != nil {
+		return report(s, err)
+	}
+	shown, damaged, err := listed(*all)
+	if err != nil {
+		return report(s, err)
+	}
+	for _, id := range damaged {
+		fmt.Fprintf(s.err, "bryo: warning: the state of container %s is damaged; bryo rm -f %s removes it\n", id, id)
+	}
+	if *asJSON {
+		text, err := json.MarshalIndent(shown, "", "  ")
+		if err != nil {
+			return report(s, err)
+		}
+		return write(s, string(text)+"\n")
+	}
+	if *quiet {
+		var b strings.Builder
+		for _, r := range shown {
+			b.WriteString(r.ID + "\n")
+		}
+		return write(s, b.String())
+	}
+	return write(s, table(shown, time.Now()))
+}
+
+// listed are the containers that run, or all, as they are now.
+func listed(all bool) (shown []*state.Record, damaged []string, err error) {
+	store, err := state.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	records, damaged, err := store.List()
+	if err != nil {
+		return nil, nil, err
+	}
+	boot, err := state.BootID()
+	shown = []*state.Record{}
+	for _, r := range records {
+		r.Status = r.Truth(boot)
+		if all || r.Status == state.Running || r.Status == state.Paused {
+			shown = append(shown, r)
+		}
+	}
+	return shown, damaged, err
+}
+
+func table(records []*state.Record, now time.Time) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tID\tROOT\tCOMMAND\tCREATED\tSTATUS\tPORTS")
+	for _, r := range records {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s ago\t%s\t%s\n", r.Name, r.ID, cut(visible(r.Root), true), cut(visible(r.Command), false),
+			age(now.Sub(r.Created)), word(r, now), strings.Join(r.Ports, ", "))
+	}
+	_ = w.Flush() // a Builder takes everything
+	return b.String()
+}
+
+// cut shortens a text to what a column holds.
+func cut(text string, keepEnd bool) string {
+	const most = 24
+	runes := []rune(text)
+	switch {
+	case len(runes) <= most:
+		return text
+	case keepEnd:
+		return "..." + string(runes[len(runes)-most+3:])
+	default:
+		return string(runes[:most-3]) + "..."
+	}
+}
+
+func word(r *state.Record, now time.Time) string {
+	switch r.Status {
+	case state.Running, state.Paused:
+		return fmt.Sprintf("%s %s", r.Status, age(now.Sub(r.Started)))
+	case state.Exited:
+		return fmt.Sprintf("exited (%d) %s ago", r.ExitCode, age(now.Sub(r.Finished)))
+	case state.Created, state.Dead:
+	}
+	return string(r.Status)
+}
+
+// age is a duration in its largest unit.
+func age(d time.Duration) string {
+	const day = 24 * time.Hour
+	for _, unit := range []struct {
+		size time.Duration
+		name string
+	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d >= unit.size {
+			return fmt.Sprintf("%d%s", d/unit.size, unit.name)
+		}
+	}
+	return fmt.Sprintf("%ds", max(0, d/time.Second))
+}

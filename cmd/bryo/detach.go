@@ -1,0 +1,163 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/pflag"
+
+	"bryo/rootless/state"
+)
+
+// detach is what run -d asks for.
+type detach struct {
+	On      bool
+	Name    string
+	Options state.Options
+}
+
+func detachFlags(flags *pflag.FlagSet, d *detach) {
+	flags.BoolVarP(&d.On, "detach", "d", false, "return once the command runs, and print the container's name")
+	flags.Var(one(&d.Name, "NAME", parseName), "name", "name of a container that is detached; by default two words")
+	flags.BoolVar(&d.Options.Remove, "rm", false, "with --detach: forget the container once it has ended; others leave nothing behind anyway")
+	flags.BoolVarP(&d.Options.Interactive, "interactive", "i", false, "with --detach: keep input open for attach; others have bryo's input anyway")
+	flags.Var(one(&d.Options.Restart, "POLICY", parseRestart), "restart", "with --detach: start again when it has ended by itself: no, on-failure[:TRIES], always")
+	log := &d.Options.Log
+	flags.Var(one(&log.Plain, "FORMAT", parseLogFormat), "log-format", "with --detach: how output is kept: json or plain")
+	flags.Var(one(&log.MaxSize, "SIZE", parseLogSize), "log-max-size", "with --detach: size of a log file before the next one begins, as 10m")
+	flags.IntVar(&log.MaxFiles, "log-max-files", 0, "with --detach: log files that are kept")
+	flags.Var(one(&d.Options.DetachKeys, "KEYS", parseKeys), "detach-keys", "keys that leave a container that is attached to, as ctrl-p,ctrl-q")
+}
+
+func parseName(text string) (string, error) { return text, state.CheckName(text) }
+
+// parseRestart takes podman's policies.
+func parseRestart(text string) (r state.Restart, err error) {
+	policy, most, limited := strings.Cut(text, ":")
+	switch {
+	case policy == "no" && !limited:
+		return r, nil
+	case (policy == "always" || policy == "unless-stopped") && !limited:
+		return state.Restart{Policy: "always"}, nil
+	case policy == "on-failure":
+		r.Policy = policy
+		if limited {
+			var n uint64
+			n, err = strconv.ParseUint(most, 10, 31)
+			r.Most = int(n)
+		}
+		if err == nil {
+			return r, nil
+		}
+	}
+	return r, fmt.Errorf("%q: write no, always, on-failure or on-failure:TRIES", text)
+}
+
+// check refuses what only makes sense with --detach, or without.
+func (r *request) checkDetach(flags *pflag.FlagSet) error {
+	d := &r.detach
+	if d.On {
+		if r.life.StatusFD != noStatus {
+			return errors.New("--status-fd goes with a container in the foreground\nfix: leave --detach out, or ask bryo wait and bryo inspect")
+		}
+		if d.Options.Remove && d.Options.Restart.Policy != "" {
+			return errors.New("--rm and --restart contradict each other\nfix: leave one of them out")
+		}
+		return nil
+	}
+	for _, name := range []string{"name", "restart", "log-format", "log-max-size", "log-max-files"} {
+		if flags.Changed(name) {
+			return fmt.Errorf("--%s goes with --detach\nfix: add -d; a container in the foreground ends with bryo run", name)
+		}
+	}
+	return nil
+}
+
+// detached has another process start the container and look after it, and
+// returns when its command runs.
+func (r *request) detached(s streams) (int, error) {
+	if text := fmt.Sprint(r.spec); !utf8.ValidString(text) {
+		return 0, errors.New("a word of the command line is not UTF-8, and cannot be kept for later\nfix: leave --detach out, or write it otherwise")
+	}
+	store, err := state.Open()
+	if err != nil {
+		return 0, err
+	}
+	config := &state.Config{Name: r.detach.Name, Created: time.Now(), Spec: r.spec, Options: r.detach.Options}
+	if config.Options.Dir, err = os.Getwd(); err != nil {
+		return 0, err
+	}
+	entry, err := store.Create(config)
+	if err != nil {
+		return 0, err
+	}
+	entry.Unlock()
+	code, err := supervised(entry.ID, s)
+	if err != nil || code != exitOK {
+		return code, errors.Join(err, entry.Lock(), entry.Remove())
+	}
+	if r.life.PIDFile != "" {
+		record, err := entry.Record()
+		if err == nil {
+			err = writePID(r.life.PIDFile, strconv.Itoa(record.Init.PID)+"\n")
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return write(s, config.Name+"\n"), nil
+}
+
+// started is what a supervisor says once the command runs.
+const started = "started"
+
+// outcomeFD is where it says so.
+const outcomeFD = 3
+
+// supervised starts the supervisor of a container in a session of its own, and
+// waits for its word: the exit code, if the command could not be executed. What
+// else there is to say it has said.
+func supervised(id string, s streams) (int, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	read, write, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer read.Close()
+	attributes := &syscall.ProcAttr{
+		Env:   os.Environ(),
+		Files: []uintptr{null.Fd(), null.Fd(), s.err.Fd(), write.Fd()},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	}
+	pid, err := syscall.ForkExec("/proc/self/exe", []string{"bryo", "supervise", id}, attributes)
+	if err = errors.Join(err, write.Close()); err != nil {
+		return 0, fmt.Errorf("start the supervisor: %w", err)
+	}
+	word, err := io.ReadAll(read)
+	if err != nil {
+		return 0, err
+	}
+	if string(word) == started {
+		return exitOK, nil
+	}
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(pid, &status, 0, nil); err != nil {
+		return 0, fmt.Errorf("wait for the supervisor: %w", err)
+	}
+	code, err := strconv.Atoi(string(word))
+	if err != nil || code == exitOK {
+		return 0, fmt.Errorf("the supervisor ended before the command ran (%v)\nfix: try again, or without --detach to see what happens", status)
+	}
+	return code, nil
+}

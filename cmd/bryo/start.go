@@ -1,0 +1,114 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"bryo/rootless/state"
+)
+
+// runStart starts containers again that have ended, as they were.
+func runStart(args []string, s streams) int {
+	flags := verbFlags("start", s)
+	if err := parse(flags, args); err != nil {
+		return report(s, err)
+	}
+	return eachContainer(s, flags.Args(), func(e *state.Entry, r *state.Record) error {
+		if r == nil {
+			return damaged(e)
+		}
+		return startAgain(e, s)
+	})
+}
+
+// runRestart stops containers that run, and starts all.
+func runRestart(args []string, s streams) int {
+	flags, patience := stopFlags(s)
+	if err := parse(flags, args); err != nil {
+		return report(s, err)
+	}
+	return eachContainer(s, flags.Args(), func(e *state.Entry, r *state.Record) error {
+		if r == nil {
+			return damaged(e)
+		}
+		if err := stopContainer(e, r, *patience); err != nil {
+			return err
+		}
+		return startAgain(e, s)
+	})
+}
+
+func startAgain(e *state.Entry, s streams) error {
+	running := false
+	err := e.Change(func(r *state.Record) error {
+		if running = r.Supervisor.Lives(); running {
+			return nil
+		}
+		r.Stopping, r.Restarts, r.Pause, r.Status = false, 0, 0, state.Created
+		r.Supervisor, r.Init = state.Process{}, state.Process{}
+		return nil
+	})
+	if err != nil || running {
+		return err
+	}
+	code, err := supervised(e.ID, s)
+	if err == nil && code != exitOK {
+		err = fmt.Errorf("container %s did not start", e.ID)
+	}
+	return err
+}
+
+// runRename gives a container another name.
+func runRename(args []string, s streams) int {
+	flags := verbFlags("rename", s)
+	if err := parse(flags, args); err != nil {
+		return report(s, err)
+	}
+	const names = 2
+	if flags.NArg() != names {
+		return report(s, errors.New("rename takes a container and its new name\nfix: bryo rename NAME NEW"))
+	}
+	e, _, err := oneContainer(flags.Arg(0))
+	if err == nil {
+		err = e.Rename(flags.Arg(1))
+	}
+	return report(s, err)
+}
+
+// runPrune forgets all containers that have ended.
+func runPrune(args []string, s streams) int {
+	flags := verbFlags("prune", s)
+	if err := parse(flags, args); err != nil {
+		return report(s, err)
+	}
+	store, err := state.Open()
+	if err != nil {
+		return report(s, err)
+	}
+	records, _, err := store.List()
+	if err != nil {
+		return report(s, err)
+	}
+	boot, err := state.BootID()
+	if err != nil {
+		return report(s, err)
+	}
+	code := exitOK
+	for _, r := range records {
+		if t := r.Truth(boot); t != state.Exited && t != state.Dead {
+			continue
+		}
+		e, err := store.Find(r.ID)
+		if err == nil {
+			err = remove(e, r, false)
+		}
+		if err != nil && !errors.Is(err, state.ErrNotFound) {
+			code = report(s, err)
+			continue
+		}
+		if c := write(s, r.Name+"\n"); c != exitOK {
+			return c
+		}
+	}
+	return code
+}

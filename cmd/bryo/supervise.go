@@ -1,0 +1,216 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless/monitor"
+	"bryo/rootless/ns"
+	"bryo/rootless/state"
+)
+
+// supervisor looks after a detached container: run -d starts one.
+type supervisor struct {
+	entry   *state.Entry
+	config  *state.Config
+	monitor *monitor.Monitor
+	argv    []string // to begin anew
+}
+
+// runSupervise is not for people.
+//
+//	bryo supervise ID            start the container, and say so
+//	bryo supervise ID again      start it once more
+//	bryo supervise ID HANDLE     go on after sleeping
+func runSupervise(args []string, s streams) int {
+	const most = 2
+	if len(args) == 0 || len(args) > most {
+		return usage(s, "bryo run --detach starts the supervisor; there is nothing to do by hand")
+	}
+	v, err := openSupervisor(args[0])
+	if err != nil {
+		return report(s, err)
+	}
+	switch {
+	case len(args) < most:
+		err = v.start(s)
+	case args[1] == again:
+		err = v.begin(s)
+	default:
+		v.monitor, err = monitor.Resume(v.entry, v.config, args[1])
+	}
+	if err != nil {
+		return v.failed(err)
+	}
+	if err := v.run(); err != nil {
+		return exitFailed // nobody hears; the record tells
+	}
+	return exitOK
+}
+
+func openSupervisor(id string) (*supervisor, error) {
+	store, err := state.Open()
+	if err != nil {
+		return nil, err
+	}
+	entry, err := store.Find(id)
+	if err != nil {
+		return nil, err
+	}
+	config, err := entry.Config()
+	return &supervisor{entry: entry, config: config, argv: []string{"bryo", "supervise", entry.ID}}, err
+}
+
+// again is in the place of a handle.
+const again = "again"
+
+// start starts the container and tells so. Errors go to where run's go.
+func (v *supervisor) start(s streams) error {
+	unix.CloseOnExec(outcomeFD)
+	errs, err := unix.FcntlInt(s.err.Fd(), unix.F_DUPFD_CLOEXEC, outcomeFD+1)
+	if err != nil {
+		return os.NewSyscallError("dup", err)
+	}
+	s.err = os.NewFile(uintptr(errs), "stderr")
+	defer s.err.Close()
+	tell := func(word string) error {
+		_, err := unix.Write(outcomeFD, []byte(word))
+		return errors.Join(err, unix.Close(outcomeFD))
+	}
+	if err := v.begin(s); err != nil {
+		return errors.Join(err, tell(strconv.Itoa(report(s, err))))
+	}
+	return tell(started) // if nobody waits any more, neither does the container
+}
+
+// failed notes that a container could not be started again. Of one that never
+// ran whoever asked for it hears.
+func (v *supervisor) failed(why error) int {
+	if r, err := v.entry.Record(); err == nil && !r.Started.IsZero() {
+		_ = v.ended(exitFailed, why.Error())
+	}
+	return exitFailed
+}
+
+// sign says who looks after the container.
+func (v *supervisor) sign() error {
+	self, err := state.ProcessOf(os.Getpid())
+	if err != nil {
+		return err
+	}
+	boot, err := state.BootID()
+	if err != nil {
+		return err
+	}
+	return v.entry.Change(func(r *state.Record) error { r.Supervisor, r.Boot = self, boot; return nil })
+}
+
+// begin makes the container once.
+func (v *supervisor) begin(s streams) error {
+	if err := v.sign(); err != nil {
+		return err
+	}
+	if spec := &v.config.Spec; spec.Hostname == "" && spec.Namespaces[ns.UTS].Mode == ns.Own {
+		spec.Hostname = v.config.ID
+	}
+	if err := os.Chdir(v.config.Options.Dir); err != nil {
+		return err
+	}
+	plan, err := plan(&v.config.Spec)
+	if err != nil {
+		return err
+	}
+	warn(s, plan.Warnings)
+	if v.monitor, err = monitor.Start(v.entry, v.config, plan); err != nil {
+		return err
+	}
+	if err := v.entry.SavePlan(plan); err != nil {
+		return err
+	}
+	init, err := state.ProcessOf(v.monitor.PID())
+	if err != nil && !errors.Is(err, state.ErrGone) { // it may have ended
+		return err
+	}
+	init.PID = v.monitor.PID()
+	if err := os.Chdir("/"); err != nil { // nobody's directory is kept busy
+		return err
+	}
+	return v.entry.Change(func(r *state.Record) error {
+		r.Status, r.Init, r.Started, r.Error = state.Running, init, time.Now(), ""
+		for _, p := range plan.Network.Config.Publish {
+			r.Ports = append(r.Ports, p.String())
+		}
+		return nil
+	})
+}
+
+// run waits for the container's end, notes it, and starts it again if that is
+// the policy.
+func (v *supervisor) run() error {
+	code, err := v.monitor.Wait(v.argv)
+	if err != nil {
+		return errors.Join(err, v.ended(exitFailed, err.Error()))
+	}
+	again, pause, err := v.restarts(code)
+	if err != nil || !again {
+		return errors.Join(err, v.ended(code, ""))
+	}
+	time.Sleep(pause)
+	return v.restart(code)
+}
+
+// ended notes the end, or forgets the container.
+func (v *supervisor) ended(code int, why string) error {
+	err := v.entry.Change(func(r *state.Record) error {
+		r.Status, r.ExitCode, r.Error, r.Finished, r.Ports = state.Exited, code, why, time.Now(), nil
+		return nil
+	})
+	if err == nil && v.config.Options.Remove {
+		if err := v.entry.Lock(); err != nil {
+			return err
+		}
+		return v.entry.Remove()
+	}
+	return err
+}
+
+const (
+	firstPause = 100 * time.Millisecond // before a container is started again; it doubles
+	mostPause  = time.Minute
+	steady     = 10 * time.Second // a container that ran for longer begins anew with it
+)
+
+// restarts says whether the container is to be started again, and after what.
+func (v *supervisor) restarts(code int) (again bool, pause time.Duration, err error) {
+	policy := v.config.Options.Restart
+	err = v.entry.Change(func(r *state.Record) error {
+		again = !r.Stopping && (policy.Policy == "always" || policy.Policy == "on-failure" && code != exitOK)
+		if again && policy.Most > 0 && r.Restarts >= policy.Most {
+			again = false
+		}
+		if !again {
+			return nil
+		}
+		if time.Since(r.Started) > steady {
+			r.Pause = 0
+		}
+		pause = min(max(firstPause, 2*r.Pause), mostPause)
+		r.Restarts, r.Pause, r.ExitCode = r.Restarts+1, pause, code
+		return nil
+	})
+	return again, pause, err
+}
+
+// restart begins anew, as a process that remembers nothing.
+func (v *supervisor) restart(code int) error {
+	r, err := v.entry.Record()
+	if err != nil || r.Stopping {
+		return errors.Join(err, v.ended(code, ""))
+	}
+	err = unix.Exec("/proc/self/exe", append(v.argv, again), os.Environ())
+	return errors.Join(err, v.ended(code, "start again: "+err.Error()))
+}

@@ -1,0 +1,65 @@
+package rootless
+
+import (
+	"slices"
+
+	"bryo/idmap"
+	"bryo/rootless/ns"
+)
+
+// ExecSpec is one more command in a container that runs. What is not asked for
+// is as the container's own command has it.
+type ExecSpec struct {
+	Args     []string
+	Env      []string // besides the container's
+	User     string
+	Groups   []string
+	Dir      string
+	Terminal bool
+	InitFD   int // a pidfd of the container's PID 1
+}
+
+// CompileExec decides what bryo exec does, from what was decided for the
+// container: spec and pl are the container's. Facts.Root is the container's
+// root as it is now.
+func CompileExec(spec *Spec, pl *Plan, exec *ExecSpec, facts *Facts) (*Plan, error) {
+	inner := *spec
+	p := &inner.Process
+	p.Args, p.Entrypoint = exec.Args, nil
+	p.Env = slices.Concat(p.Env, exec.Env)
+	p.Terminal = exec.Terminal
+	if exec.User != "" {
+		p.User, p.Groups = exec.User, nil
+	}
+	p.Groups = slices.Concat(p.Groups, exec.Groups)
+	if exec.Dir != "" {
+		p.Dir = exec.Dir
+	}
+	to := &Plan{
+		ID: pl.ID, Namespaces: pl.Namespaces, IDs: idmap.Choice{Maps: pl.IDs.Maps, Setgroups: pl.IDs.Setgroups},
+		Self: pl.Self, Hostname: pl.Hostname, Terminal: facts.Window, Entered: exec.InitFD,
+	}
+	to.Root.Host = pl.Root.Host
+	if err := compileProcess(&inner, facts, to); err != nil {
+		return nil, err
+	}
+	to.Process.Init = false
+	to.Process.Caps = pl.Process.Caps
+	if to.Process.UID == 0 {
+		to.Process.Ambient = 0
+	} else {
+		to.Process.Ambient &= pl.Process.Caps
+	}
+	return to, nil
+}
+
+// Inside are the kinds whose namespace is not the host's: those that a command
+// has to enter.
+func (pl *Plan) Inside() (flags uint64) {
+	for _, k := range ns.All() {
+		if pl.Namespaces[k].Mode != ns.Host {
+			flags |= k.CloneFlag()
+		}
+	}
+	return flags
+}

@@ -1,0 +1,122 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Status is what a container's record says of it.
+type Status string
+
+// What a container can be.
+const (
+	Created Status = "created" // its command has not been executed yet
+	Running Status = "running"
+	Paused  Status = "paused"
+	Exited  Status = "exited"
+	Dead    Status = "dead" // its supervisor was killed, or the machine stopped: no exit code is known
+)
+
+// Record is how a container is.
+type Record struct {
+	ID, Name      string
+	Created       time.Time
+	Root, Command string
+	Status        Status
+	Supervisor    Process
+	Init          Process // its PID 1
+	Boot          string  // of the machine that they run on
+	Started       time.Time
+	Finished      time.Time
+	ExitCode      int
+	Error         string        `json:",omitempty"`
+	Ports         []string      `json:",omitempty"`
+	Restarts      int           `json:",omitempty"`
+	Pause         time.Duration `json:",omitempty"` // before it was started last
+	Stopping      bool          `json:",omitempty"` // it is not to be started again by itself
+}
+
+// Process tells a process from a later one of the same number.
+type Process struct {
+	PID   int
+	Start uint64 // when, in ticks since the machine started: proc_pid_stat(5)
+}
+
+// ErrGone means that a process has ended.
+var ErrGone = errors.New("the process has ended")
+
+// ProcessOf describes a process that runs.
+func ProcessOf(pid int) (Process, error) {
+	start, err := startOf(pid)
+	return Process{pid, start}, err
+}
+
+func startOf(pid int) (uint64, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, ErrGone
+	}
+	const state, start = 0, 19 // behind the name, which may hold anything
+	end := bytes.LastIndexByte(text, ')')
+	fields := strings.Fields(string(text[end+1:]))
+	if end < 0 || len(fields) <= start {
+		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, text)
+	}
+	if fields[state] == "Z" || fields[state] == "X" {
+		return 0, ErrGone
+	}
+	return strconv.ParseUint(fields[start], 10, 64)
+}
+
+// Lives says whether it still is that process.
+func (p Process) Lives() bool {
+	if p.PID == 0 {
+		return false
+	}
+	start, err := startOf(p.PID)
+	return err == nil && start == p.Start
+}
+
+// Open returns a pidfd of the process, which no other can take the place of.
+// The caller closes it.
+func (p Process) Open() (int, error) {
+	if p.PID == 0 {
+		return -1, ErrGone
+	}
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		return -1, ErrGone
+	}
+	if !p.Lives() {
+		return -1, errors.Join(ErrGone, unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// BootID tells one run of the machine from another: random(4).
+func BootID() (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text)), err
+}
+
+// Truth is the status as the kernel has it: what is recorded as running may
+// have been killed.
+func (r *Record) Truth(boot string) Status {
+	if r.Status == Exited || r.Status == Dead {
+		return r.Status
+	}
+	if r.Boot == "" && r.Supervisor.PID == 0 {
+		return r.Status // nobody has begun
+	}
+	if r.Boot == boot && r.Supervisor.Lives() {
+		return r.Status
+	}
+	return Dead
+}
