@@ -78,8 +78,18 @@ func TestStraysAreSweptUp(t *testing.T) {
 	if err != nil || string(out) != "started\n" {
 		t.Errorf("%q, %v", out, err)
 	}
-	if alive := b.alive(); len(alive) != 1 || !strings.HasPrefix(cmdline(alive[0].pid), "sleep\x00600") {
-		t.Errorf("alive are %v, want the sleeper", alive)
+	isSleeper := func() bool {
+		alive := b.alive()
+		return len(alive) == 1 && strings.HasPrefix(cmdline(alive[0].pid), "sleep\x00600")
+	}
+	for range 100 { // the shell may be done before its child has executed it
+		if isSleeper() {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if !isSleeper() {
+		t.Errorf("alive are %v, want the sleeper", b.alive())
 	}
 	if left := b.sweep(time.Second); left != 0 {
 		t.Errorf("%d are left", left)
