@@ -55,32 +55,33 @@ func (n *NetSpec) publishes() bool { return len(n.Publish) > 0 || n.PortSocket !
 // checkNetwork refuses what would silently do nothing.
 func (spec *Spec) checkNetwork() error {
 	n := &spec.Net
-	own := spec.Namespaces[ns.Net].Mode == ns.Own
-	var flag string
-	for _, row := range []struct {
-		flag  string
-		given bool
-	}{
-		{"--publish", len(n.Publish) > 0},
-		{"--port-socket", n.PortSocket != ""},
-		{"--allow and --deny", len(n.Rules) > 0},
-		{"--net-rate", n.Rate != netslirp.Rate{}},
-		{"--net-log", n.LogFile != ""},
-		{"--pcap", n.PcapFile != ""},
-		{"--host-loopback", n.HostLoopback.Open},
-		{"--dns", len(n.Nameservers) > 0},
-	} {
-		if row.given {
-			flag = row.flag
-			break
-		}
+	mode := spec.Namespaces[ns.Net].Mode
+	if len(n.Hosts) > 0 && mode == ns.Host {
+		return errors.New("--add-host: with --net host /etc/hosts is the host's own\nfix: say --net user, or leave --add-host out")
 	}
-	switch {
-	case flag == "" || (own && n.Driver == netslirp.DriverUser):
-	case !own || n.Driver == netslirp.DriverNone:
-		return fmt.Errorf("%s needs a network of bryo's own making\nfix: say --net user, or leave %s out", flag, flag)
-	case flag != "--publish" && flag != "--port-socket" && flag != "--host-loopback" && flag != "--dns":
-		return fmt.Errorf("%s is not in the power of %s\nfix: say --net user", flag, n.Driver)
+	for _, row := range []struct {
+		flag   string
+		given  bool
+		anyone bool // slirp4netns and pasta can do it, too
+	}{
+		{"--publish", len(n.Publish) > 0, true},
+		{"--port-socket", n.PortSocket != "", true},
+		{"--allow and --deny", len(n.Rules) > 0, false},
+		{"--net-rate", n.Rate != netslirp.Rate{}, false},
+		{"--net-log", n.LogFile != "", false},
+		{"--pcap", n.PcapFile != "", false},
+		{"--net-mtu", n.MTU != 0, true},
+		{"--host-loopback", n.HostLoopback.Open, true},
+		{"--dns", len(n.Nameservers) > 0, true},
+		{"--dns-search", len(n.Search) > 0, true},
+	} {
+		switch {
+		case !row.given || (mode == ns.Own && n.Driver == netslirp.DriverUser):
+		case mode != ns.Own || n.Driver == netslirp.DriverNone:
+			return fmt.Errorf("%s needs a network of bryo's own making\nfix: say --net user, or leave %s out", row.flag, row.flag)
+		case !row.anyone:
+			return fmt.Errorf("%s is not in the power of %s\nfix: say --net user", row.flag, n.Driver)
+		}
 	}
 	return nil
 }

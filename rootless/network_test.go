@@ -29,6 +29,14 @@ func published(s *Spec, _ *Facts) {
 
 func logged(s *Spec, _ *Facts) { s.Net.LogFile = "flows" }
 
+func small(s *Spec, _ *Facts) { s.Net.MTU = 1280 }
+
+func searching(s *Spec, _ *Facts) { s.Net.Search = []string{"example.org"} }
+
+func naming(s *Spec, _ *Facts) {
+	s.Net.Hosts = []HostName{{"registry", netip.AddrFrom4([4]byte{192, 0, 2, 7})}}
+}
+
 func network(pl *Plan) string {
 	n := &pl.Network
 	return fmt.Sprintf("%q lo %t link %d mtu %d waits %t lasts %t", n.Config.Driver, n.Loopback, n.Config.Link, n.Config.MTU, n.Config.Waits(), n.Lasts())
@@ -60,9 +68,9 @@ func TestNetwork(t *testing.T) {
 			"names", online(netslirp.DriverUser, func(_ *Spec, f *Facts) { f.Resolver = "nameserver 127.0.0.53\nsearch example.org\noptions ndots:2\n" }),
 			content("/etc/resolv.conf"), "nameserver 10.0.2.3\nnameserver fd00::3\nsearch example.org\noptions ndots:2\n",
 		},
-		{"more hosts", online(netslirp.DriverUser, func(s *Spec, _ *Facts) {
-			s.Net.Hosts = []HostName{{"registry", netip.AddrFrom4([4]byte{192, 0, 2, 7})}}
-		}), func(pl *Plan) string { return lastLine(content("/etc/hosts")(pl)) }, "192.0.2.7\tregistry"},
+		{"pasta with an mtu", online(netslirp.DriverPasta, small, searching), network, `"pasta" lo true link 0 mtu 1280 waits true lasts true`},
+		{"more hosts", online(netslirp.DriverUser, naming), func(pl *Plan) string { return lastLine(content("/etc/hosts")(pl)) }, "192.0.2.7\tregistry"},
+		{"more hosts and no network", naming, func(pl *Plan) string { return lastLine(content("/etc/hosts")(pl)) }, "192.0.2.7\tregistry"},
 	})
 }
 
@@ -81,6 +89,12 @@ func TestNetworkRefused(t *testing.T) {
 		{"pasta without tun", online(netslirp.DriverPasta, closed), "--net user, which does without"},
 		{"ports without a network", published, "--publish needs a network of bryo's own making"},
 		{"ports on the host's", online(netslirp.DriverUser, published, host(ns.Net)), "--publish needs a network"},
+		{"an mtu without a network", small, "--net-mtu needs a network of bryo's own making"},
+		{"an mtu of the host's", online(netslirp.DriverUser, small, host(ns.Net)), "--net-mtu needs a network"},
+		{"an mtu of another's", online(netslirp.DriverUser, small, join(ns.Net)), "leave --net-mtu out"},
+		{"a search list without a network", searching, "--dns-search needs a network"},
+		{"a search list on the host's", online(netslirp.DriverUser, searching, host(ns.Net)), "--dns-search needs a network"},
+		{"names beside the host's", online(netslirp.DriverUser, naming, host(ns.Net)), "--add-host: with --net host"},
 		{"a log by pasta", online(netslirp.DriverPasta, logged), "--net-log is not in the power of pasta"},
 		{"ports beside a joined namespace", online(netslirp.DriverUser, published, join(ns.PID)), "do not go together"},
 	} {

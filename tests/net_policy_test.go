@@ -118,6 +118,9 @@ func ruleMistakes(t *testing.T, w *world) {
 		{"-p", "8000-8001:80"},
 		{"--net", "none", "-p", "8090:80"},
 		{"--net", "host", "--allow", "*"},
+		{"--net", "none", "--net-mtu", "1400"},
+		{"--net", "host", "--dns-search", "corp.test"},
+		{"--net", "host", "--add-host", "moss:192.0.2.7"},
 		{"--net", "moss"},
 	} {
 		got := w.box(flags, "echo", "it ran")
