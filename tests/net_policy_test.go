@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What a container may reach can be said, is kept to, and can be looked at.
@@ -29,6 +32,7 @@ func TestNetPolicy(t *testing.T) {
 	w.step("mistakes", ruleMistakes)
 	w.step("log", netLog)
 	w.step("pcap", pcap)
+	w.step("pipes", netPipes)
 	w.step("rate", netRate)
 }
 
@@ -161,6 +165,33 @@ func netLog(t *testing.T, w *world) {
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm()&0o077 != 0 {
 		t.Errorf("others can read what a container does: %v, %v", info.Mode(), err)
+	}
+}
+
+// netPipes are no files: without a reader the run is refused instead of waiting
+// for one, and with one it gets all lines.
+func netPipes(t *testing.T, w *world) {
+	pipe := filepath.Join(w.dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []string{"--net-log", "--pcap"} {
+		start := time.Now()
+		got := w.box([]string{flag, pipe}, "echo", "it ran")
+		quick(t, flag+" to a pipe without a reader", start, 3*time.Second)
+		if got.code != 125 || got.out != "" || !strings.Contains(got.err, "nobody reads") || !strings.Contains(got.err, "\nfix: ") || strings.Count(got.err, "\n") > 3 {
+			t.Errorf("%s: %+v, want a refusal with a fix", flag, got)
+		}
+	}
+	reader, err := os.OpenFile(pipe, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reader.Close() }()
+	w.finds(w.box([]string{"--net-log", pipe}, "netsite", "dial", peerAddr4+":80"), "open")
+	w.nothingLeft()
+	if text, err := io.ReadAll(reader); err != nil || !hasLine(string(text), []string{peerAddr4, "allow"}) {
+		t.Errorf("through the pipe came %q, %v", text, err)
 	}
 }
 

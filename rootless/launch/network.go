@@ -55,14 +55,23 @@ func newNetwork(plan *rootless.Plan) (n *network, err error) {
 	return n, err
 }
 
+// create opens a file to write to. A pipe that nobody reads from would hold up
+// the launch until somebody does (fifo(7)): it is refused.
 func create(flag, path string, how int) (descriptor, error) {
 	if path == "" {
 		return descriptor{}, nil
 	}
 	const mode = 0o600
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOCTTY|how, mode)
-	if err != nil {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK|how, mode)
+	var st unix.Stat_t
+	switch {
+	case errors.Is(err, unix.ENXIO) && unix.Stat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO:
+		return descriptor{}, fmt.Errorf("%s %s: nobody reads from this pipe\nfix: start its reader first, as: cat %s &", flag, path, path)
+	case err != nil:
 		return descriptor{}, fmt.Errorf("%s %s: %w", flag, path, err)
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		return descriptor{}, errors.Join(os.NewSyscallError("fcntl", err), unix.Close(fd))
 	}
 	return descriptor{fd + 1}, nil
 }
