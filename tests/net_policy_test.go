@@ -138,8 +138,8 @@ func ruleMistakes(t *testing.T, w *world) {
 // netLog has a line for each flow, whether allowed or not.
 func netLog(t *testing.T, w *world) {
 	file := filepath.Join(w.dir, "net.log")
-	const script = "netsite lookup web.test; netsite dial web.test:80 " + farAddr4 + ":80; netsite give " + peerAddr4 + ":" + sumPort + " 100000; netsite ask " + peerAddr4 + ":7"
-	if got := w.box([]string{"--net-log", file, "--deny", farAddr4}, "sh", "-c", script); got.code != 0 {
+	const script = "netsite lookup web.test Other.Example.NET; netsite dial web.test:80 " + farAddr4 + ":80; netsite give " + peerAddr4 + ":" + sumPort + " 100000; netsite ask " + peerAddr4 + ":7"
+	if got := w.box([]string{"--net-log", file, "--deny", farAddr4, "--deny", "other.example.net"}, "sh", "-c", script); got.code != 0 {
 		t.Fatalf("%+v", got)
 	}
 	w.nothingLeft() // it has written all
@@ -158,10 +158,14 @@ func netLog(t *testing.T, w *world) {
 		{"tcp", farAddr4, "deny", "80"},
 		{"tcp", peerAddr4, "allow", sumPort, "100000"}, // bytes
 		{"udp", peerAddr4, "allow"},
+		{`"protocol":"dns"`, `"name":"other.example.net"`, `"verdict":"deny"`, `"time":"20`},
 	} {
 		if !hasLine(string(text), want) {
 			t.Errorf("no line with %q in\n%s", want, text)
 		}
+	}
+	if hasLine(string(text), []string{"dns", "allow"}) || hasLine(string(text), []string{"dns", "web.test"}) {
+		t.Errorf("a question that was answered, in\n%s", text)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm()&0o077 != 0 {
 		t.Errorf("others can read what a container does: %v, %v", info.Mode(), err)

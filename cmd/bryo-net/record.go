@@ -9,24 +9,27 @@ import (
 	"sync"
 	"time"
 
+	"bryo/netslirp"
 	"bryo/netslirp/stack"
 )
 
-// flowLog writes a JSON line for each flow that ended or was denied. Each line
-// is one write, so that nothing is lost with the process.
+// flowLog writes a JSON line for each flow that ended or was denied, and for
+// each question for a name that was refused: what it was about to connect to
+// is seen nowhere else. Each line is one write, so that nothing is lost with
+// the process.
 type flowLog struct {
 	mu   sync.Mutex
 	file *os.File
 }
 
 // flowLine is a line of the log. Bytes are counted from the container: sent
-// went out of it.
+// went out of it. A question's line has the protocol "dns", and no addresses.
 type flowLine struct {
 	Time     time.Time      `json:"time"`
 	Seconds  float64        `json:"seconds"`
 	Protocol string         `json:"protocol"`
-	Source   netip.AddrPort `json:"source"`
-	To       netip.AddrPort `json:"destination"`
+	Source   netip.AddrPort `json:"source,omitzero"`
+	To       netip.AddrPort `json:"destination,omitzero"`
 	Name     string         `json:"name,omitempty"`
 	Verdict  string         `json:"verdict"`
 	Sent     uint64         `json:"sent"`
@@ -35,10 +38,21 @@ type flowLine struct {
 }
 
 func (l *flowLog) add(r stack.Record) {
-	line := flowLine{
+	l.write(&flowLine{
 		Time: r.Start, Seconds: r.End.Sub(r.Start).Seconds(), Protocol: r.Flow.Protocol.String(), Source: r.Flow.Source, To: r.Flow.Destination,
 		Name: r.Name, Verdict: r.Verdict.String(), Sent: r.Sent, Received: r.Received, Error: r.Error,
+	})
+}
+
+// refused adds the question for a name that the policy let nobody answer.
+func (l *flowLog) refused(name string) {
+	if name == "" {
+		name = "." // the root's
 	}
+	l.write(&flowLine{Time: time.Now(), Protocol: "dns", Name: name, Verdict: netslirp.Deny.String()})
+}
+
+func (l *flowLog) write(line *flowLine) {
 	text, err := json.Marshal(line)
 	if err != nil {
 		return

@@ -39,18 +39,22 @@ func (u *user) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	var refused func(name string)
+	if u.config.Log {
+		u.log = &flowLog{file: os.NewFile(netslirp.LogFD, "net-log")}
+		refused = u.log.refused
+	}
 	names := dns.NewNames()
 	policy := netslirp.Policy{Rules: u.config.Rules, Default: u.config.Default}
 	u.resolver = dns.New(dns.Options{
-		Nameservers: u.config.Nameservers, ResolvConf: resolvConf, Learn: names.Learn, Allowed: policy.AllowsName,
+		Nameservers: u.config.Nameservers, ResolvConf: resolvConf, Learn: names.Learn, Allowed: policy.AllowsName, Refused: refused,
 	})
 	decider := &decider{loopback: u.config.HostLoopback, policy: policy, names: names.Lookup, host: routes.host}
 	options := stack.Options{
 		FDs: fds, Ethernet: u.config.Link == netslirp.Veth, MTU: u.config.MTU, Decide: decider.decide,
 		DNS: u.resolver, Rate: u.config.Rate, UDPIdle: u.config.UDPIdle, Shared: u.config.Ports(),
 	}
-	if u.config.Log {
-		u.log = &flowLog{file: os.NewFile(netslirp.LogFD, "net-log")}
+	if u.log != nil {
 		options.Log = u.log.add
 	}
 	if u.config.Pcap {

@@ -29,7 +29,7 @@ func netFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Var(each(&n.Search, "DOMAIN", parseDomain), "dns-search", "search names in this domain")
 	flags.Var(each(&n.Hosts, "NAME:IP", parseHost), "add-host", "add a line to /etc/hosts")
 	flags.Var(one(&n.Rate, "UP[:DOWN]", netslirp.ParseRate), "net-rate", "limit bytes a second, as 10m:50m")
-	flags.Var(one(&n.LogFile, "FILE", parsePath), "net-log", "append a JSON line for each flow")
+	flags.Var(one(&n.LogFile, "FILE", parsePath), "net-log", "append a JSON line for each flow, and for each name that is denied")
 	flags.Var(one(&n.PcapFile, "FILE", parsePath), "pcap", "write all packets to this file")
 	flags.Var(one(&n.MTU, "BYTES", parseMTU), "net-mtu", "largest packet, 1500 by default")
 	flags.Var(one(&n.PortSocket, "FILE", parsePath), "port-socket", "add and remove ports through this socket, as with rootlessctl")

@@ -21,6 +21,7 @@ type Options struct {
 	Hosts       map[string][]netip.Addr // answered here, before anything else
 	Learn       func(name string, addr netip.Addr, ttl time.Duration)
 	Allowed     func(name string) bool // nil for every name
+	Refused     func(name string)      // is told of each question that Allowed ended; may be nil
 }
 
 // Resolver answers questions; New makes one.
@@ -100,6 +101,9 @@ func (r *Resolver) Answer(ctx context.Context, message []byte, tcp bool) []byte 
 		return r.answerHost(&q, addrs)
 	}
 	if r.options.Allowed != nil && !r.options.Allowed(q.name) {
+		if r.options.Refused != nil {
+			r.options.Refused(q.name)
+		}
 		return q.reply(dnsmessage.RCodeRefused, false, nil)
 	}
 	ctx, cancel := context.WithCancel(ctx)

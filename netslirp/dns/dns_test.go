@@ -93,7 +93,9 @@ func TestPointerIntoHeader(t *testing.T) {
 
 func TestAnswerHere(t *testing.T) {
 	server := startUpstream(t, "127.0.0.1", 0, answering(0, "example.org. 60 A 192.0.2.1"))
+	var refused []string
 	r, names := resolver(t, Options{
+		Refused: func(name string) { refused = append(refused, name) },
 		Hosts: map[string][]netip.Addr{
 			"DB.internal.": {netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")},
 			"four.test":    {netip.MustParseAddr("192.0.2.8")},
@@ -140,6 +142,9 @@ func TestAnswerHere(t *testing.T) {
 	}
 	if got := names.Lookup(netip.MustParseAddr("2001:db8::7")); !slices.Equal(got, []string{"db.internal"}) {
 		t.Error(got)
+	}
+	if want := []string{"example.com", "example.com", "", ""}; !slices.Equal(refused, want) { // by the policy, not for their form
+		t.Errorf("told of %q, want %q", refused, want)
 	}
 }
 
