@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +31,7 @@ func TestNetLife(t *testing.T) {
 	})
 	w.step("container killed", containerKilled)
 	w.step("killed while it starts", killedEarly)
+	w.step("all killed in one moment", allKilled)
 	w.step("many runs", manyRuns)
 	w.step("at once", runsAtOnce)
 	w.step("what it may do", confinedNet)
@@ -119,6 +121,57 @@ func killedEarly(t *testing.T, w *world) {
 	}
 	// The port is free again.
 	w.prints(w.box([]string{"-p", "8131:7"}, "echo", "moss"), "moss\n")
+}
+
+// allKilled leaves nobody who could remove anything: the next run does.
+func allKilled(t *testing.T, w *world) {
+	socket := filepath.Join(w.dir, "all.sock")
+	flags := []string{"--port-socket", socket, "-p", "8133:7"}
+	had := abandoned(t)
+	c := w.publish(flags, "netsite", "echo", "0.0.0.0:7")
+	c.speaks("tcp", "127.0.0.1:8133", dialHere)
+	all := append(family(c.cmd.Process.Pid), process{pid: c.cmd.Process.Pid})
+	for _, signal := range []unix.Signal{unix.SIGSTOP, unix.SIGKILL} {
+		for _, p := range all {
+			_ = unix.Kill(p.pid, signal)
+		}
+	}
+	_ = c.cmd.Wait()
+	w.nothingLeft()
+	left := slices.DeleteFunc(abandoned(t), func(path string) bool { return slices.Contains(had, path) })
+	if _, err := os.Lstat(socket); err != nil || len(left) == 0 {
+		t.Fatalf("left are %q and the socket (%v): nothing is to be seen", left, err)
+	}
+	again := w.publish(flags, "netsite", "echo", "0.0.0.0:7")
+	again.speaks("tcp", "127.0.0.1:8133", dialHere)
+	for _, path := range left {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s is still there", path)
+		}
+	}
+	// While one has the socket, another gets it no more than before.
+	if got := w.box([]string{"--port-socket", socket}, "echo", "it ran"); got.code != 125 || got.out != "" || !strings.Contains(got.err, "\nfix: ") {
+		t.Errorf("a socket that is in use: %+v, want a refusal", got)
+	}
+	again.speaks("tcp", "127.0.0.1:8133", dialHere)
+	again.end()
+	if _, err := os.Lstat(socket); err == nil {
+		t.Error("the socket is left behind")
+	}
+}
+
+// abandoned are the directories of published ports that no process has locked.
+func abandoned(t *testing.T) []string {
+	t.Helper()
+	names, _ := filepath.Glob(filepath.Join(os.TempDir(), netProcess+"-*"))
+	return slices.DeleteFunc(names, func(path string) bool {
+		dir, err := os.Open(path)
+		if err != nil {
+			return true
+		}
+		defer func() { _ = dir.Close() }()
+		return unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
+	})
 }
 
 // manyRuns sees that none of them leaves a process or a file behind.

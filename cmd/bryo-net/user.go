@@ -128,7 +128,7 @@ func (p *published) open(ctx context.Context, config *netslirp.Config) (err erro
 		return nil
 	}
 	p.lifeline = os.NewFile(netslirp.InsideFD, "inside")
-	if p.dir, err = os.MkdirTemp("", "bryo-net-"); err != nil {
+	if p.dir, err = ports.MakeDir(os.TempDir()); err != nil {
 		return err
 	}
 	if p.ports, err = ports.New(ports.Options{Dir: p.dir}); err != nil {

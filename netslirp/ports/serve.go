@@ -14,14 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listen makes the socket that ports are added and removed through. It is the
-// user's alone from the first moment on: the umask is 0177 while it is made,
-// before there is any other thread that makes files.
+// Listen makes the socket that ports are added and removed through, in place of
+// one of the user's that nobody listens at any more.
 func Listen(path string) (net.Listener, error) {
-	const others = 0o177
-	old := unix.Umask(others)
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	unix.Umask(old)
+	listener, err := listenAlone(path)
+	if errors.Is(err, unix.EADDRINUSE) {
+		if unlock, cleared := clearStale(path); cleared {
+			listener, err = listenAlone(path)
+			unlock()
+		}
+	}
 	if errors.Is(err, unix.EADDRINUSE) {
 		return nil, fmt.Errorf("--port-socket %s: there is a file of that name\nfix: remove it, if no container uses it, or choose another name", path)
 	}
@@ -35,6 +37,14 @@ func Listen(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("--port-socket %w", err)
 	}
 	return &ownOnly{UnixListener: listener, socket: socket}, nil
+}
+
+// listenAlone makes it the user's alone from the first moment on: the umask is
+// 0177 while it is made, before there is any other thread that makes files.
+func listenAlone(path string) (*net.UnixListener, error) {
+	const others = 0o177
+	defer unix.Umask(unix.Umask(others))
+	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 }
 
 // ownOnly accepts connections of the user's own processes.

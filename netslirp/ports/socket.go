@@ -1,8 +1,12 @@
 package ports
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,19 +43,70 @@ func (s *Socket) Remove() {
 	if unix.Lstat(s.path, &now) == nil && now.Dev == s.stat.Dev && now.Ino == s.stat.Ino {
 		_ = unix.Unlink(s.path)
 	}
-	_ = unix.Close(s.fd)
+	s.close()
 }
 
-// The names in Options.Dir that both sides meet by; rootlesskit chose them.
-const (
-	socketName = ".bp.sock"
-	readyName  = ".bp-ready.pipe"
-)
+func (s *Socket) close() { _ = unix.Close(s.fd) }
 
-// RemoveDir removes Options.Dir with what both sides made in it, and leaves it
-// when there is anything else.
-func RemoveDir(dir string) {
-	_ = unix.Unlink(dir + "/" + socketName)
-	_ = unix.Unlink(dir + "/" + readyName)
-	_ = unix.Rmdir(dir)
+// stale says that the socket is the user's own and that nobody holds its other
+// end, which connect(2) tells of the very file that was pinned.
+func (s *Socket) stale() bool {
+	if int(s.stat.Uid) != os.Geteuid() {
+		return false
+	}
+	// Whatever type of socket nobody holds any more, it refuses this one.
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(s.fd)})
+	return errors.Is(err, unix.ECONNREFUSED)
+}
+
+// clearStale removes a socket that a process left which was killed, with all
+// that would have removed it. Until unlock, nobody else who comes for the same
+// does so, who would remove what has its name by then.
+func clearStale(path string) (unlock func(), cleared bool) {
+	unlock, locked := lockDir(filepath.Dir(path))
+	if !locked {
+		return nil, false
+	}
+	socket, err := Pin(path)
+	if err != nil {
+		unlock()
+		return nil, false
+	}
+	// Between bind and listen it refuses, too: that takes microseconds.
+	const moment = 100 * time.Millisecond
+	if !socket.stale() || !after(moment, socket.stale) {
+		socket.close()
+		unlock()
+		return nil, false
+	}
+	socket.Remove()
+	return unlock, true
+}
+
+func after(d time.Duration, f func() bool) bool {
+	time.Sleep(d)
+	return f()
+}
+
+// lockDir locks a directory, flock(2). It gives up on one that somebody has:
+// in /tmp, that may be anybody.
+func lockDir(path string) (unlock func(), locked bool) {
+	const tries, step = 50, 20 * time.Millisecond
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, false
+	}
+	for range tries {
+		if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
+			return func() { _ = unix.Close(fd) }, true
+		}
+		time.Sleep(step)
+	}
+	_ = unix.Close(fd)
+	return nil, false
 }
