@@ -16,6 +16,11 @@ const (
 	DriverPasta       Driver = "pasta"
 )
 
+// ProgramDirs are where administrators put the programs of other drivers.
+func ProgramDirs() []string {
+	return []string{"/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin"}
+}
+
 // Config is what bryo tells bryo-net about the network of one container. It
 // travels as JSON, decided and checked.
 type Config struct {

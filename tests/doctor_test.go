@@ -226,22 +226,24 @@ func (c *clinic) onIDs(t *testing.T) {
 	})
 }
 
+// limited asks doctor where no namespace of a kind can be made: the limits of a
+// user namespace are its root's to set.
+func (c *clinic) limited(kind, topic string) string {
+	return fmt.Sprintf("setpriv --reuid %d --regid %d --init-groups unshare -Ur sh -c 'echo 0 >/proc/sys/user/max_%s_namespaces; exec env -i %s %s doctor --json %s'",
+		c.uid, c.gid, kind, c.env(), c.bryo, topic)
+}
+
 func (c *clinic) onUserNamespaces(t *testing.T) {
-	// The limits of a user namespace are its root's to set.
-	limited := func(kind, topic string) string {
-		return fmt.Sprintf("setpriv --reuid %d --regid %d --init-groups unshare -Ur sh -c 'echo 0 >/proc/sys/user/max_%s_namespaces; exec env -i %s %s doctor --json %s'",
-			c.uid, c.gid, kind, c.env(), c.bryo, topic)
-	}
 	jailed := fmt.Sprintf("chroot --userspec=%d:%d $D /bryo doctor --json userns", c.uid, c.gid)
 	c.hold(t, []situation{
-		{"max_user_namespaces is 0", "", limited("user", "userns"), "unusable", []string{"max-user-namespaces"}},
-		{"max_user_namespaces is 0, asked about /proc", "", limited("user", "proc"), "unusable", []string{"max-user-namespaces"}},
-		{"max_mnt_namespaces is 0", "", limited("mnt", "kernel"), "unusable", []string{"max-mnt-namespaces"}},
-		{"max_net_namespaces is 0", "", limited("net", "kernel"), "degraded", []string{"max-net-namespaces"}},
-		{"max_time_namespaces is 0", "", limited("time", "kernel"), "degraded", []string{"max-time-namespaces"}},
+		{"max_user_namespaces is 0", "", c.limited("user", "userns"), "unusable", []string{"max-user-namespaces"}},
+		{"max_user_namespaces is 0, asked about /proc", "", c.limited("user", "proc"), "unusable", []string{"max-user-namespaces"}},
+		{"max_mnt_namespaces is 0", "", c.limited("mnt", "kernel"), "unusable", []string{"max-mnt-namespaces"}},
+		{"max_net_namespaces is 0", "", c.limited("net", "kernel"), "degraded", []string{"max-net-namespaces"}},
+		{"max_time_namespaces is 0", "", c.limited("time", "kernel"), "degraded", []string{"max-time-namespaces"}},
 		{"chroot", "mkdir $D/proc $D/tmp; cp " + c.bryo + " $D/bryo; mount --bind /proc $D/proc", jailed, "unusable", []string{"chroot"}},
 		{"read-only /proc", "mount -o remount,bind,ro /proc", c.asUser("--init-groups"), "unusable", []string{"read-only-proc"}},
-		{"unreadable executable", "cp " + c.bryo + " $D/bryo; chmod 711 $D/bryo", strings.Replace(c.asUser("--init-groups"), c.bryo, "$D/bryo", 1), "unusable", []string{"bryo-unreadable"}},
+		{"unreadable executable", "cp " + c.bryo + " " + c.bryo + "-net $D/; chmod 711 $D/bryo", strings.Replace(c.asUser("--init-groups"), c.bryo, "$D/bryo", 1), "unusable", []string{"bryo-unreadable"}},
 	})
 }
 
@@ -259,9 +261,11 @@ func (c *clinic) onPlaces(t *testing.T) {
 	plain := c.asUser("--init-groups")
 	ownHome := fmt.Sprintf("chown %d:%d %s", c.uid, c.gid, c.home)
 	c.hold(t, []situation{
-		{"no tun", overTun, plain, "degraded", []string{"no-tun"}},
-		{"another device in its place", overTun + "touch /dev/net/tun; mount --bind /dev/null /dev/net/tun", plain, "degraded", []string{"no-tun"}},
-		{"tun of root's", overTun + "mknod -m 600 /dev/net/tun c 10 200", plain, "degraded", []string{"tun-unreadable"}},
+		{"no tun", overTun, plain, "usable", []string{"no-tun"}},
+		{"another device in its place", overTun + "touch /dev/net/tun; mount --bind /dev/null /dev/net/tun", plain, "usable", []string{"no-tun"}},
+		{"tun of root's", overTun + "mknod -m 600 /dev/net/tun c 10 200", plain, "usable", []string{"tun-unreadable"}},
+		{"neither tun nor veth", overTun, c.limited("net", "network"), "degraded", []string{"no-tun"}},
+		{"no bryo-net", "cp " + c.bryo + " $D/bryo", strings.Replace(plain, c.bryo, "$D/bryo", 1), "degraded", []string{"bryo-net-missing"}},
 		{"no XDG_RUNTIME_DIR", "", strings.Replace(plain, "XDG_RUNTIME_DIR=", "UNSET=", 1), "usable", []string{"no-runtime-dir"}},
 		{"XDG_RUNTIME_DIR of root", "mkdir -m 700 $D/run", strings.Replace(plain, c.run, "$D/run", 1), "degraded", []string{"runtime-dir-unusable"}},
 		{"XDG_RUNTIME_DIR is gone", "", strings.Replace(plain, c.run, "$D/run", 1), "degraded", []string{"runtime-dir-unusable"}},
@@ -283,10 +287,12 @@ func (c *clinic) scriptHelps(t *testing.T) {
 		{"nosuid-mount", "mount --bind /usr/bin /usr/bin; mount -o remount,bind,nosuid /usr/bin\n"},
 		{"tun-unreadable", overTun + "mknod -m 600 /dev/net/tun c 10 200\n"},
 		{"no-tun", overTun + "touch /dev/net/tun; mount --bind /dev/null /dev/net/tun\n"},
+		{"no-ping", "sysctl -qw net.ipv4.ping_group_range='1 0'\n"},
 		{"noexec-home", fmt.Sprintf("mount -t tmpfs -o mode=700,noexec none %[1]s; chown %[2]d:%[3]d %[1]s\n", c.home, c.uid, c.gid)},
 	} {
 		t.Run(s.id, func(t *testing.T) {
-			got := c.examine(t, s.condition+"WANT="+s.id+"\n"+cure, c.asUser("--init-groups"))
+			// The sysctls of a network namespace of its own, too, are not the host's.
+			got := c.examine(t, s.condition+"WANT="+s.id+"\n"+cure, c.asUser("--init-groups"), "-n")
 			c.expect(t, got, c.healthy.Status)
 		})
 	}

@@ -39,7 +39,7 @@ type Process struct {
 // outlasts setns into a user namespace that the user owns; it would be lost with
 // another uid, or with a program that has capabilities of its own as a file.
 func Start(ctx context.Context, driver netslirp.Driver, config netslirp.Config) (*Process, error) {
-	return start(ctx, driver, &config, directories())
+	return start(ctx, driver, &config, netslirp.ProgramDirs())
 }
 
 func start(ctx context.Context, driver netslirp.Driver, config *netslirp.Config, dirs []string) (_ *Process, err error) {
@@ -100,11 +100,6 @@ func (p *Process) launch() error {
 		p.err = p.cmd.Wait()
 	}()
 	return <-started
-}
-
-// directories are where administrators put programs.
-func directories() []string {
-	return []string{"/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin"}
 }
 
 func find(driver netslirp.Driver, dirs []string) (string, error) {

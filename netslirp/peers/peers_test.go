@@ -121,7 +121,7 @@ func begin(t *testing.T, cmd *exec.Cmd, tell ...any) []byte {
 func drivers(t *testing.T, run func(t *testing.T, driver netslirp.Driver)) {
 	for _, driver := range []netslirp.Driver{netslirp.DriverSlirp4netns, netslirp.DriverPasta} {
 		t.Run(string(driver), func(t *testing.T) {
-			if _, err := find(driver, directories()); err != nil {
+			if _, err := find(driver, netslirp.ProgramDirs()); err != nil {
 				t.Skipf("%s is not installed", driver)
 			}
 			if driver == netslirp.DriverPasta && os.Geteuid() == 0 {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"bryo/netslirp"
 )
 
 const tunPath = "/dev/net/tun"
@@ -23,6 +25,7 @@ func examine(topic string) *symptoms {
 	}
 	s.tryUserns()
 	s.tun = lookTun()
+	s.lookNetwork()
 	s.runtime = lookDirectory(os.Getenv("XDG_RUNTIME_DIR"))
 	s.home = lookDirectory(dataHome())
 	return s
@@ -111,11 +114,7 @@ func lookTun() tun {
 	var stat unix.Stat_t
 	t := tun{exists: unix.Stat(tunPath, &stat) == nil}
 	t.isTun = stat.Mode&unix.S_IFMT == unix.S_IFCHR && stat.Rdev == unix.Mkdev(10, 200) //nolint:mnd // devices.txt
-	fd, err := unix.Open(tunPath, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	t.errno = errnoOf(err)
-	if err == nil {
-		_ = unix.Close(fd)
-	}
+	t.errno = errnoOf(netslirp.ProbeTun())
 	return t
 }
 

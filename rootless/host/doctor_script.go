@@ -47,7 +47,7 @@ func quote(word string) string {
 
 // setSysctl sets it now and at every boot.
 func setSysctl(name, value string) string {
-	return "sysctl -w " + name + "=" + value + "\n" +
+	return "sysctl -w " + name + "=" + quote(value) + "\n" +
 		keep("/etc/sysctl.d", "90-bryo-"+strings.ReplaceAll(name, ".", "-")+".conf", name+" = "+value)
 }
 

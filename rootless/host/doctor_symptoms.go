@@ -27,6 +27,7 @@ type symptoms struct {
 	install string    // the command that installs them here
 
 	tun     tun
+	network connection
 	runtime directory // $XDG_RUNTIME_DIR
 	home    directory // where data is kept
 }
@@ -137,9 +138,20 @@ type helper struct {
 
 // tun is /dev/net/tun as seen from here.
 type tun struct {
-	errno  unix.Errno // of open
+	errno  unix.Errno // of opening it for what bryo-net needs
 	isTun  bool       // it is the character device 10:200
 	exists bool
+}
+
+// usable says that a launch takes it.
+func (t *tun) usable() bool { return t.exists && t.isTun && t.errno == 0 }
+
+// connection is what else connects a container.
+type connection struct {
+	program string   // bryo-net by absolute path; "" if it is missing
+	others  []string // slirp4netns and pasta, where they are installed
+	ping    attempt  // at a socket of icmp(7)
+	veth    attempt  // at what stands in for the tun device; only without that
 }
 
 // directory is one that bryo keeps something in.

@@ -26,6 +26,7 @@ func healthy() *symptoms {
 		ranges:  ranges{uids: 65536, gids: 65536, source: "files", free: 165536},
 		install: "apt-get install uidmap",
 		tun:     tun{exists: true, isTun: true},
+		network: connection{program: "/usr/bin/bryo-net", ping: works},
 		runtime: directory{path: "/run/user/1000", owner: 1000, writable: true},
 		home:    directory{path: "/home/alice", owner: 1000, writable: true, mount: "/home"},
 	}
@@ -223,6 +224,16 @@ func TestFindingsOfPlaces(t *testing.T) {
 		{"no tun module", func(s *symptoms) { s.tun.errno = unix.ENODEV }, []string{"no-tun"}, Degraded, "modprobe tun"},
 		{"tun of root's", func(s *symptoms) { s.tun.errno = unix.EACCES }, []string{"tun-unreadable"}, Degraded, "chmod 0666 /dev/net/tun"},
 		{"a control group without devices", func(s *symptoms) { s.tun.errno = unix.EPERM }, []string{"tun-refused"}, Degraded, "--device"},
+		{"an old tun", func(s *symptoms) { s.tun.errno = unix.EOPNOTSUPP }, []string{"no-tun"}, Degraded, "too old"},
+		{"veth in place of no tun", both(untunneled, veth(0)), []string{"no-tun"}, Note, "a veth pair stands in"},
+		{"what is left without tun", both(untunneled, veth(0)), []string{"no-tun"}, Note, "slirp4netns and pasta need it, nothing else does"},
+		{"veth in place of root's tun", both(veth(0), func(s *symptoms) { s.tun.errno = unix.EACCES }), []string{"tun-unreadable"}, Note, "chmod 0666 /dev/net/tun"},
+		{"neither tun nor veth", both(untunneled, veth(unix.EOPNOTSUPP)), []string{"no-tun"}, Degraded, "and a veth pair in its place is refused"},
+		{"a tun that opens is taken", both(veth(0), func(s *symptoms) { s.inside.tun = failed(unix.EPERM, "ioctl") }), []string{"tun-refused"}, Degraded, "--net none"},
+		{"no bryo-net", func(s *symptoms) { s.network.program = "" }, []string{"bryo-net-missing"}, Degraded, "make install"},
+		{"no ping for the group", func(s *symptoms) { s.network.ping = failed(unix.EACCES, "socket") }, []string{"no-ping"}, Note, "sysctl -w net.ipv4.ping_group_range='0 2147483647'\n"},
+		{"no ping at boot", func(s *symptoms) { s.network.ping = failed(unix.EACCES, "socket") }, []string{"no-ping"}, Note, "echo 'net.ipv4.ping_group_range = 0 2147483647' >/etc/sysctl.d/"},
+		{"no ping by a filter", func(s *symptoms) { s.network.ping = failed(unix.EPERM, "socket") }, []string{"no-ping"}, Note, "socket: operation not permitted"},
 		{"no device can be made", func(s *symptoms) { s.inside.tun = failed(unix.EPERM, "ioctl") }, []string{"tun-refused"}, Degraded, "ioctl"},
 		{"no XDG_RUNTIME_DIR", func(s *symptoms) { s.runtime = directory{} }, []string{"no-runtime-dir"}, Note, "enable-linger alice"},
 		{"XDG_RUNTIME_DIR of another", func(s *symptoms) { s.runtime.owner = 0 }, []string{"runtime-dir-unusable"}, Degraded, "uid 0"},
@@ -233,6 +244,31 @@ func TestFindingsOfPlaces(t *testing.T) {
 		{"read-only home", func(s *symptoms) { s.home.writable = false }, []string{"read-only-home"}, Degraded, ""},
 		{"two causes that have nothing to do with one another", both(refuse(unix.EACCES), ubuntu, func(s *symptoms) { s.home.noexec = true }), []string{"apparmor-userns", "noexec-home"}, Unusable, ""},
 	})
+}
+
+func untunneled(s *symptoms) {
+	s.tun, s.inside.tun = tun{errno: unix.ENOENT}, failed(unix.ENOENT, "openat")
+}
+
+func veth(errno unix.Errno) func(*symptoms) {
+	return func(s *symptoms) {
+		s.network.veth = attempt{tried: true, errno: errno, call: "make a veth pair for eth0"}
+	}
+}
+
+// Other networks are told of, and missed by nobody.
+func TestOtherNetworks(t *testing.T) {
+	s := healthy()
+	s.network.others = []string{"slirp4netns", "pasta"}
+	all := s.findings()
+	i := slices.IndexFunc(all, func(f Finding) bool { return f.ID == "other-networks" })
+	if i < 0 || all[i].Level != OK || !strings.Contains(all[i].Cause, "slirp4netns, pasta") {
+		t.Errorf("got %+v", all)
+	}
+	s.network.others = nil
+	if all := s.findings(); slices.ContainsFunc(all, func(f Finding) bool { return f.ID == "other-networks" }) {
+		t.Errorf("got %+v", all)
+	}
 }
 
 // check holds for every condition what each finding has to be.

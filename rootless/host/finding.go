@@ -9,7 +9,7 @@ type Level uint8
 const (
 	// OK is something that was tried and works.
 	OK Level = iota
-	// Note is something that bryo gets around by itself.
+	// Note is something that bryo gets around by itself, or that few miss.
 	Note
 	// Degraded is something that works only with other flags, or not at all.
 	Degraded
@@ -38,7 +38,7 @@ const (
 	onKernel  = "kernel"  // system calls and kinds of namespaces
 	onMount   = "mount"   // tmpfs and overlay
 	onProc    = "proc"    // a fresh /proc
-	onNetwork = "network" // /dev/net/tun
+	onNetwork = "network" // what bryo-net needs
 	onRuntime = "runtime" // $XDG_RUNTIME_DIR
 	onHome    = "home"    // where data is kept
 )

@@ -22,7 +22,8 @@ func (s *symptoms) findings() []Finding {
 			add(s.mountFindings()...)
 		}
 	}
-	add(s.tunFinding(), s.runtimeFinding(), s.homeFinding())
+	add(s.networkFindings()...)
+	add(s.runtimeFinding(), s.homeFinding())
 	for i := range all {
 		f := &all[i]
 		// Paths and programs' words must not end a line or reach a terminal.
