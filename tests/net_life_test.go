@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ func TestNetLife(t *testing.T) {
 	w.step("container killed", containerKilled)
 	w.step("killed while it starts", killedEarly)
 	w.step("all killed in one moment", allKilled)
+	w.step("ended while it starts", endedEarly)
 	w.step("many runs", manyRuns)
 	w.step("at once", runsAtOnce)
 	w.step("what it may do", confinedNet)
@@ -172,6 +174,55 @@ func abandoned(t *testing.T) []string {
 		defer func() { _ = dir.Close() }()
 		return unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
 	})
+}
+
+// endedEarly asks bryo to end while it waits for a network that does not come.
+func endedEarly(t *testing.T, w *world) {
+	path, err := exec.LookPath("slirp4netns")
+	if err != nil {
+		t.Skip("no slirp4netns here that could be silent")
+	}
+	silent := filepath.Join(w.dir, "silent")
+	if err := os.WriteFile(silent, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.cover(path, silent)
+	before := w.files()
+	pidfile := filepath.Join(w.dir, "ended.pid")
+	flags := []string{"--net", "slirp4netns", "-p", "8134:7", "--pidfile", pidfile}
+	for _, row := range []struct {
+		name    string
+		signals []unix.Signal
+		args    []string // before bryo's
+		code    int
+	}{
+		{"SIGINT", []unix.Signal{unix.SIGINT}, nil, 130},
+		{"SIGTERM", []unix.Signal{unix.SIGTERM}, nil, 143},
+		{"SIGHUP", []unix.Signal{unix.SIGHUP}, nil, 129},
+		{"others wait", []unix.Signal{unix.SIGUSR1, unix.SIGWINCH, unix.SIGTERM}, nil, 143},
+		{"ignored", []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM}, []string{"env", "--ignore-signal=HUP", "--ignore-signal=INT"}, 143},
+	} {
+		cmd := w.boxed(flags, w.root, "echo", "it ran")
+		if row.args != nil {
+			cmd = w.ordinary(row.args[0], append(row.args[1:], cmd.Args[slices.Index(cmd.Args, w.bin):]...)...)
+		}
+		out := w.start(cmd)
+		w.find(cmd.Process.Pid, "sleep")
+		start := time.Now()
+		for _, s := range row.signals {
+			_ = cmd.Process.Signal(s)
+			time.Sleep(20 * time.Millisecond)
+		}
+		code := w.wait(cmd)
+		quick(t, row.name+": the end", start, 2*time.Second)
+		if code != row.code || out.String() != "" {
+			t.Errorf("%s: ended with %d, want %d, and said %q", row.name, code, row.code, out)
+		}
+		w.nothingLeft()
+	}
+	if after := w.files(); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("files: %v, before %v", after, before)
+	}
 }
 
 // manyRuns sees that none of them leaves a process or a file behind.

@@ -18,6 +18,9 @@ func report(s streams, err error) int {
 	if err == nil || errors.Is(err, pflag.ErrHelp) {
 		return exitOK
 	}
+	if ended, is := errors.AsType[*launch.EndedError](err); is { // as any program that a signal ends, without a word
+		return signalExitBase + int(ended.Signal)
+	}
 	const most = 3
 	lines := splitAdvice(err.Error())
 	if advice := hints(err); advice != nil {

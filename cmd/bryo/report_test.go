@@ -55,6 +55,7 @@ func TestReport(t *testing.T) {
 		{"cannot run", fmt.Errorf("run: %w", &launch.ExecError{Path: "/x", Found: true, Why: "it is empty"}), 126, "bryo: run: /x: it is empty\n"},
 		{"not found", missing, 127, "bryo: ls: command not found in the container's PATH\n"},
 		{"no shell", rootless.ErrNoShell, 127, "bryo: " + rootless.ErrNoShell.Error() + "\n"},
+		{"a signal", fmt.Errorf("start: %w", &launch.EndedError{Signal: unix.SIGTERM}), 143, ""},
 		{"a name that moves the cursor", errors.New("open /\x1b[2J\r\x00: no"), 125, "bryo: open /\\x1b[2J\\r\\x00: no\n"},
 		{"a name that looks like a line", errors.New("open /a\nbryo: all is well: no"), 125, "bryo: open /a\\nbryo: all is well: no\n"},
 		{"a name in another script", errors.New("open /möös-苔: no"), 125, "bryo: open /möös-苔: no\n"},

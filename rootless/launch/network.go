@@ -226,11 +226,34 @@ func executed(compile func(errorFD int) (p, stage *program.Program)) (*program.C
 }
 
 // startAndAwait is start for a child that waits.
-func (n *network) startAndAwait(plan *rootless.Plan, pid, pidfd int) error {
+func (n *network) startAndAwait(plan *rootless.Plan, pid, pidfd int, held *program.Held) error {
 	if err := n.start(plan, pid, pidfd); err != nil {
 		return err
 	}
+	if err := n.unlessEnded(held); err != nil {
+		return err
+	}
 	return n.await()
+}
+
+// unlessEnded waits until bryo-net says something, and not on when a signal
+// asks for bryo's end: the command does not run yet, which would hear of it.
+func (n *network) unlessEnded(held *program.Held) error {
+	watched, err := held.Watch(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	if err != nil {
+		return err
+	}
+	signals := descriptor{watched + 1}
+	defer signals.close()
+	for {
+		asked, err := program.Pipe(n.report.read.fd()).Await(watched)
+		if err != nil || !asked {
+			return err
+		}
+		if s, taken := program.Take(watched); taken {
+			return &EndedError{s}
+		}
+	}
 }
 
 // await waits for bryo-net's word and lets the child go on.

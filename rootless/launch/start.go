@@ -46,8 +46,10 @@ func (e *StepError) Error() string {
 // Unwrap gives the errno.
 func (e *StepError) Unwrap() error { return unix.Errno(e.Errno) }
 
-// ErrEnded means that the launch was ended from outside, by a signal.
-var ErrEnded = errors.New("the launch was ended by a signal")
+// An EndedError is a signal that ended the launch before the command ran.
+type EndedError struct{ Signal unix.Signal }
+
+func (e *EndedError) Error() string { return "the launch was ended by " + unix.SignalName(e.Signal) }
 
 // launch is what a start holds while it works.
 type launch struct {
@@ -64,11 +66,14 @@ type launch struct {
 	pid      int // of the container's PID 1, or of the child that will make it
 	pidfd    descriptor
 	master   descriptor
+	held     *program.Held
 }
 
 // Start makes the container and returns once its command has been executed.
 // The caller has locked the main thread. On an error nothing is left. Signals
-// to bryo wait from then on: for the supervisor (Become), or for Deliver.
+// to bryo wait from then on: for the supervisor (Become), or for Deliver. Only
+// while the command's start waits for bryo-net, which can take many seconds,
+// those that ask for an end get it at once: an EndedError.
 func Start(plan *rootless.Plan) (*Container, error) {
 	if len(plan.Joined) > 0 {
 		return start(plan, 0, compileEnter, compileJoined)
@@ -97,7 +102,7 @@ func start(plan *rootless.Plan, namespaces uint64, setup, stage half) (*Containe
 	if err != nil {
 		return nil, err
 	}
-	l.child, l.pid = child, child.PID
+	l.child, l.pid, l.held = child, child.PID, held
 	l.pidfd = descriptor{child.PIDFD + 1}
 	c := &Container{held: held}
 	if plan.Describe {
@@ -190,7 +195,7 @@ func (l *launch) finish() error {
 		return l.explain(err)
 	}
 	if l.plan.Network.Config.Waits() {
-		if err := l.net.startAndAwait(l.plan, l.pid, l.pidfd.fd()); err != nil {
+		if err := l.net.startAndAwait(l.plan, l.pid, l.pidfd.fd(), l.held); err != nil {
 			return l.explain(err)
 		}
 	}

@@ -67,6 +67,26 @@ func (h *Held) Release() error {
 	return os.NewSyscallError("sigprocmask", unix.PthreadSigmask(unix.SIG_SETMASK, &h.mask, nil))
 }
 
+// Watch gives a descriptor, signalfd(2), that can be read while one of these
+// signals is kept back; those that the caller ignores never are. Looking at it
+// leaves them where they are; Take does not.
+func (*Held) Watch(signals ...unix.Signal) (fd int, err error) {
+	var set unix.Sigset_t
+	for _, s := range signals {
+		set.Val[0] |= 1 << (s - 1)
+	}
+	fd, err = unix.Signalfd(-1, &set, unix.SFD_CLOEXEC|unix.SFD_NONBLOCK)
+	return fd, os.NewSyscallError("signalfd", err)
+}
+
+// Take reads from what Watch gave the signal that can be read; false when there
+// is none, or when another thread has it and is about to give it back.
+func Take(watched int) (unix.Signal, bool) {
+	var info unix.SignalfdSiginfo
+	n, err := unix.Read(watched, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info)))
+	return unix.Signal(info.Signo), err == nil && n == int(unsafe.Sizeof(info))
+}
+
 // heldSignals are those that are forwarded, without what the program's own
 // faults raise and what Go's runtime sends itself.
 func heldSignals() []unix.Signal {

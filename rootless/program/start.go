@@ -155,6 +155,22 @@ func (fd Pipe) Read(b []byte) (int, error) {
 	}
 }
 
+// Await waits in the same way until the pipe can be read, or the other
+// descriptor, of which -1 is none.
+func (fd Pipe) Await(other int) (otherReady bool, err error) {
+	poll := [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(other), Events: unix.POLLIN}}
+	for {
+		_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&poll[0])), uintptr(len(poll)), 0, 0, 0, 0)
+		switch {
+		case errno == unix.EINTR:
+		case errno != 0:
+			return false, os.NewSyscallError("ppoll", errno)
+		default:
+			return poll[1].Revents != 0, nil
+		}
+	}
+}
+
 // ReadReport reads the error pipe to its end. image is the program of the
 // sealed ELF, which may be nil.
 func (c *Child) ReadReport(pipe io.Reader, image *Program) (Report, error) {
