@@ -139,7 +139,7 @@ func TestHostileFiles(t *testing.T) {
 		{"two entries of 2 MiB", long(2<<20) + long(2<<20), false},
 		{"newlines", strings.Repeat("\n", 200_000), false},
 	} {
-		for _, torn := range []string{"", "2026", strings.Repeat("y", 3<<20)} {
+		for _, torn := range []string{"", "2026", strings.Repeat("y", entryMax+5)} {
 			dir := lay(t, row.between+good[2]+row.between+torn, good[0]+row.between+good[1])
 			want := map[int]string{-1: "a\nb\nc\n", 1: "c\n", 2: "b\nc\n", 3: "a\nb\nc\n", 4: "a\nb\nc\n"}
 			for lines, text := range want {

@@ -33,7 +33,8 @@ func (r *reader) skipToTail() error {
 
 // search goes through a file from its end to where the tail starts. The buffer
 // has what comes before end, which is the end of a line, or, with skipping, in
-// the middle of one that is too long.
+// the middle of one that is too long, whose beginning is then a line without a
+// newline, which is no entry.
 func (t *tail) search(s *source) (start int64, found bool, err error) {
 	end, filled, skipping := s.size, 0, false
 	for {
@@ -51,7 +52,7 @@ func (t *tail) search(s *source) (start int64, found bool, err error) {
 			end -= int64(filled)
 			filled = 0
 		case newline >= 0 || first:
-			if !skipping && t.starts(line) {
+			if t.starts(line) {
 				return end, true, nil
 			}
 			if first {

@@ -279,7 +279,8 @@ func (w *Writer) Export() State {
 	}
 }
 
-// Import has a Writer that was just opened go on where another one stopped.
+// Import has a Writer that was just opened go on where another one stopped. The
+// rest of a torn entry is dropped if the file does not end with its beginning.
 func (w *Writer) Import(s State) error {
 	for _, line := range [][]byte{s.Stdout, s.Stderr, s.Bryo} {
 		if len(line) >= lineMax || bytes.IndexByte(line, '\n') >= 0 {

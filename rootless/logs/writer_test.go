@@ -237,6 +237,27 @@ func TestRotationInsideOneCall(t *testing.T) {
 	}
 }
 
+// What a crash has left of a rotation is no part of the log, and an entry that
+// is longer than a file has one for itself.
+func TestRotationWithLeftovers(t *testing.T) {
+	path := t.TempDir()
+	dir := openDir(t, path)
+	must(t, os.WriteFile(filepath.Join(path, upcoming), []byte(plain(1, "stdout", "F", "left over")), 0o600))
+	w := open(t, dir, Options{MaxSize: 100})
+	want := strings.Repeat("x", 200) + "\n"
+	for n := range 3 {
+		must(t, w.Write(Stdout, noon(), []byte(want)))
+		files, err := filepath.Glob(filepath.Join(path, "log*"))
+		must(t, err)
+		if n > 0 && len(files) != n+1 {
+			t.Errorf("%q", files)
+		}
+	}
+	if got := said(t, dir, everything())[Stdout]; got != want+want+want {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestFewerFilesThanBefore(t *testing.T) {
 	path := t.TempDir()
 	dir := openDir(t, path)
