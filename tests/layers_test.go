@@ -111,6 +111,8 @@ func pure() []string {
 		"fsroot/standard.go",
 		"rootless/*.go",
 		"rootless/ns/*.go",
+		"rootless/logs/entry.go",
+		"rootless/logs/encode.go",
 		"rootless/confine/caps.go",
 		"rootless/confine/seccomp*.go",
 		"rootless/launch/compile*.go",
