@@ -245,6 +245,7 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 		// To map root in a nested user namespace takes CAP_SETFCAP: user_namespaces(7).
 		Caps: spec.Process.Caps.Of(confine.DefaultCaps(pl.IDs.Helpers || spec.Process.Nest)),
 	}
+	p.Seccomp = facts.Seccomp
 	if account.UID != 0 {
 		p.Ambient = spec.Process.Caps.Add & p.Caps
 	}

@@ -44,7 +44,7 @@ func CompileExec(spec *Spec, pl *Plan, exec *ExecSpec, facts *Facts) (*Plan, err
 		return nil, err
 	}
 	to.Process.Init = false
-	to.Process.Caps = pl.Process.Caps
+	to.Process.Caps, to.Process.Seccomp = pl.Process.Caps, pl.Process.Seccomp
 	if to.Process.UID == 0 {
 		to.Process.Ambient = 0
 	} else {

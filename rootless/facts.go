@@ -3,6 +3,7 @@ package rootless
 import (
 	"bryo/fsroot"
 	"bryo/idmap"
+	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 	"bryo/rootless/tty"
 )
@@ -22,8 +23,9 @@ type Facts struct {
 	Kernel             Kernel
 	Root               RootFacts
 	Sources            map[string]fsroot.Source // of the mounts, by the path in the Spec
-	Limits             map[int]uint64           // hard limits by RLIMIT_*
-	Resolver           string                   // the host's /etc/resolv.conf
+	Seccomp            confine.Seccomp
+	Limits             map[int]uint64 // hard limits by RLIMIT_*
+	Resolver           string         // the host's /etc/resolv.conf
 	Net                NetFacts
 	Hosts              string       // the host's /etc/hosts
 	Window             tty.Size     // of bryo's own terminal

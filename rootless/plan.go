@@ -59,6 +59,7 @@ type Process struct {
 	Limits     []confine.Limit
 	Caps       confine.Caps // the bounding set; root has them all
 	Ambient    confine.Caps // what a user other than root was explicitly given
+	Seccomp    confine.Seccomp
 	StopSignal string
 	Init       bool // bryo's init is PID 1
 	Terminal   bool

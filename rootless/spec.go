@@ -69,6 +69,7 @@ type ProcessSpec struct {
 	Umask      *uint32  // nil for 0022
 	Limits     []confine.Limit
 	Caps       confine.CapChange
+	Seccomp    string // default, strict, off, or a profile's file; "" for default
 	StopSignal string // what bryo stop sends; "" for TERM
 	AsPID1     bool   // the command is PID 1, without bryo's init
 	Terminal   bool   // on a pseudo-terminal of its own

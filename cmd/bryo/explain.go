@@ -38,6 +38,7 @@ func runExplain(args []string, s streams) int {
 	case *asProgram:
 		err = printPrograms(s.out, plan)
 	case *asJSON:
+		plan.Process.Seccomp.Filter = nil // nobody reads it: its hash is there
 		encoder := json.NewEncoder(s.out)
 		encoder.SetIndent("", "  ")
 		err = encoder.Encode(plan)
@@ -88,6 +89,7 @@ func printPlan(w io.Writer, plan *rootless.Plan) error {
 	printRoot(row, plan)
 	row("host name", "%s", plan.Hostname)
 	row("capabilities", "%s", strings.Join(plan.Process.Caps.Names(), " "))
+	row("system calls", "%s", plan.Process.Seccomp)
 	row("confinement", "no_new_privs, own session and keyring, clean environment, no inherited descriptors")
 	if plan.Process.Init {
 		row("init", "bryo's own, PID 1; the command is PID 2")

@@ -124,6 +124,7 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Var(&value{kind: "MODE", set: func(s string) error { return setUmask(p, s) }}, "umask", "file mode mask, octal")
 	flags.Var(capFlag(&p.Caps.Add), "cap-add", "keep a capability; sys_admin can undo masks and read-only mounts")
 	flags.Var(capFlag(&p.Caps.Drop), "cap-drop", "drop a capability, or all")
+	flags.Var(one(&p.Seccomp, "PROFILE", parseSeccomp), "seccomp", "which system calls fail: default, strict, off, or a file as Docker and podman take it")
 	flags.Var(one(&p.StopSignal, "SIGNAL", parseSignal), "stop-signal", "what stops the command")
 	flags.BoolVar(&p.AsPID1, "as-pid-1", false, "make the command PID 1, without bryo's init")
 	flags.BoolVarP(&p.Terminal, "tty", "t", false, "give the command a terminal of its own; the default on a terminal")

@@ -88,5 +88,8 @@ func plan(spec *rootless.Spec) (*rootless.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if facts.Seccomp, err = seccomp(spec); err != nil {
+		return nil, err
+	}
 	return rootless.Compile(spec, facts)
 }

@@ -27,6 +27,17 @@ func JoinKeyring(p *program.Program) {
 	p.Tolerate(program.Errno(unix.ENOSYS), program.Errno(unix.EPERM))
 }
 
+// LoadFilter installs a seccomp filter, which stays: seccomp(2). The process has
+// no_new_privs.
+func LoadFilter(p *program.Program, s *Seccomp) {
+	if len(s.Filter) == 0 {
+		return
+	}
+	p.Step("load", "the seccomp filter")
+	filter := p.Vector(program.Num(s.Instructions()), program.Blob(string(s.Filter))) // struct sock_fprog
+	p.Syscall(unix.SYS_SECCOMP, program.Num(unix.SECCOMP_SET_MODE_FILTER), program.Num(0), filter)
+}
+
 // DropBounding takes the capabilities that are not kept out of the bounding
 // set. It needs CAP_SETPCAP.
 func DropBounding(p *program.Program, keep Caps) {

@@ -9,19 +9,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Compile makes the program that the kernel runs for every call: classic BPF
-// over struct seccomp_data. It first looks at the architecture, which costs the
-// least at loading time, then finds the call's number in a binary tree.
-func (f *Filter) Compile() ([]unix.SockFilter, error) {
-	if err := f.check(); err != nil {
-		return nil, err
-	}
+// Compile makes the program that the kernel runs for every call.
+func (f *Filter) Compile() ([]unix.SockFilter, error) { return Compile(*f) }
+
+// Compile makes one program of the filters of several architectures: classic
+// BPF over struct seccomp_data. It first looks at the architecture, which costs
+// the least at loading time, then finds the call's number in a binary tree.
+func Compile(filters ...Filter) ([]unix.SockFilter, error) {
 	a := &assembler{returns: map[Action]int{}}
-	dead := a.ret(ActKillProcess)
-	tree := a.tree(f.spans(), f.Default)
-	tree = a.load(numberAt, tree)
-	a.jump(jumpEqual, f.Architecture.Audit, tree, dead)
-	a.load(architectureAt, a.position())
+	next := a.ret(ActKillProcess)
+	for i := range slices.Backward(filters) {
+		f := &filters[i]
+		if err := f.check(); err != nil {
+			return nil, err
+		}
+		elsewhere := next
+		tree := a.tree(f.spans(), f.Default)
+		tree = a.load(numberAt, tree)
+		next = a.jump(jumpEqual, f.Architecture.Audit, tree, elsewhere)
+	}
+	a.load(architectureAt, next)
 	if a.position() > unix.BPF_MAXINSNS {
 		return nil, fmt.Errorf("%w: %d instructions, %d are allowed", ErrFilter, a.position(), unix.BPF_MAXINSNS)
 	}

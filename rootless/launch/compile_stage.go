@@ -95,8 +95,8 @@ func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	}
 	closeOthers(p, fds.errors)
 	p.SetCloexec(program.FD(fds.errors))
-	// The seccomp filter goes here: after all that it forbids, before execve.
 	resetSignals(p)
+	confine.LoadFilter(p, &c.Seccomp) // after all that it forbids
 	execute(p, c, fds.errors)
 }
 

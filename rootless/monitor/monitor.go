@@ -46,6 +46,9 @@ type descriptors struct {
 	Dir      int `json:"-"` // of the container's state
 }
 
+// mostTold is what fits into an argument for sure: execve(2).
+const mostTold = 100 << 10
+
 // handle is what a monitor that wakes up is told.
 type handle struct {
 	Container launch.Handle
@@ -374,7 +377,7 @@ func (m *Monitor) close() {
 // sleep returns if the process could not be replaced.
 func (m *Monitor) sleep(argv []string) {
 	told, err := json.Marshal(handle{m.container.Handle(), m.fds, m.log.Export()})
-	if err != nil {
+	if err != nil || len(told) > mostTold {
 		return
 	}
 	wake := []int{m.container.PIDFD, m.fds.Listener}
