@@ -24,6 +24,11 @@ func attachFlags(s streams) (flags *pflag.FlagSet, keys *string, noInput *bool) 
 	return flags, keys, flags.Bool("no-stdin", false, "pass no input on")
 }
 
+func attachSyntax() *pflag.FlagSet {
+	flags, _, _ := attachFlags(streams{})
+	return flags
+}
+
 // runAttach connects input and output with a container's, until it ends or the
 // keys are pressed.
 func runAttach(args []string, s streams) int {
@@ -32,7 +37,7 @@ func runAttach(args []string, s streams) int {
 		return report(s, err)
 	}
 	if flags.NArg() != 1 {
-		return report(s, errors.New("attach takes one container\nfix: bryo attach NAME"))
+		return report(s, errors.New("attach takes one container\nfix: bryo attach CONTAINER"))
 	}
 	e, r, err := oneContainer(flags.Arg(0))
 	if err == nil {

@@ -3,7 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+
+	"github.com/spf13/pflag"
 )
 
 // streams are a command's standard input, output and error.
@@ -26,37 +29,41 @@ const (
 // completion and the man page.
 type command struct {
 	name  string
-	args  string
-	short string
+	args  string // its placeholders are among meanings
+	short string // without one it is in no list
 	run   func(args []string, s streams) int
+	flags func() *pflag.FlagSet // nil for none
+	about string                // the man page has it beside short; an empty line ends a paragraph
 }
 
 // commands is in the order of the help.
 func commands() []command {
 	return []command{
-		{"run", "[FLAGS] ROOTFS [COMMAND [ARG...]]", "run a command in a new container", runRun},
-		{"explain", "[--program|--json] [FLAGS] ROOTFS [COMMAND [ARG...]]", "print what run would do", runExplain},
-		{"ps", "[-a] [-q|--json]", "list detached containers", runPs},
-		{"inspect", "NAME...", "print what is known of containers, as JSON", runInspect},
-		{"exec", "[FLAGS] NAME COMMAND [ARG...]", "run one more command in a container", runExec},
-		{"logs", "[FLAGS] NAME", "print what a container has said", runLogs},
-		{"attach", "[FLAGS] NAME", "connect this terminal with a container's", runAttach},
-		{"stop", "[-t SECONDS] NAME...", "ask containers to end, and end them if they do not", runStop},
-		{"kill", "[-s SIGNAL] NAME...", "send a signal to containers", runKill},
-		{"wait", "NAME...", "wait for containers to end, and print their exit codes", runWait},
-		{"start", "NAME...", "start containers again that have ended", runStart},
-		{"restart", "[-t SECONDS] NAME...", "stop containers and start them again", runRestart},
-		{"pause", "NAME...", "stop all processes of containers where they are", runPause},
-		{"unpause", "NAME...", "let them go on", runUnpause},
-		{"top", "NAME", "list a container's processes", runTop},
-		{"stats", "[--no-stream] [NAME...]", "show what containers use", runStats},
-		{"rename", "NAME NEW", "give a container another name", runRename},
-		{"rm", "[-f] NAME...", "forget containers that have ended", runRm},
-		{"prune", "", "forget all containers that have ended", runPrune},
-		{"unshare", "[COMMAND [ARG...]]", "run a command under your id map, without a container", runUnshare},
-		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor},
-		{"version", "", "print the version", runVersion},
-		{"help", "[COMMAND]", "print help", runHelp},
+		{"run", "[FLAGS] ROOTFS [COMMAND [ARG...]]", "run a command in a new container", runRun, runSyntax, runAbout},
+		{"explain", "[--program|--json] [FLAGS] ROOTFS [COMMAND [ARG...]]", "print what run would do", runExplain, explainSyntax, explainAbout},
+		{"ps", "[-a] [-q|--json]", "list detached containers", runPs, psSyntax, ""},
+		{"inspect", "CONTAINER...", "print what is known of containers, as JSON", runInspect, nil, ""},
+		{"exec", "[FLAGS] CONTAINER COMMAND [ARG...]", "run one more command in a container", runExec, execSyntax, ""},
+		{"logs", "[FLAGS] CONTAINER", "print what a container has said", runLogs, logsSyntax, ""},
+		{"attach", "[FLAGS] CONTAINER", "connect this terminal with a container's", runAttach, attachSyntax, ""},
+		{"stop", "[FLAGS] CONTAINER...", "ask containers to end, and end them if they do not", runStop, stopSyntax, ""},
+		{"kill", "[FLAGS] CONTAINER...", "send a signal to containers", runKill, killSyntax, ""},
+		{"wait", "CONTAINER...", "wait for containers to end, and print their exit codes", runWait, nil, ""},
+		{"start", "CONTAINER...", "start containers again that have ended", runStart, nil, ""},
+		{"restart", "[FLAGS] CONTAINER...", "stop containers and start them again", runRestart, stopSyntax, ""},
+		{"pause", "CONTAINER...", "stop all processes of containers where they are", runPause, nil, ""},
+		{"unpause", "CONTAINER...", "let them go on", runUnpause, nil, ""},
+		{"top", "CONTAINER", "list a container's processes", runTop, nil, ""},
+		{"stats", "[--no-stream] [CONTAINER...]", "show what containers use", runStats, statsSyntax, ""},
+		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, ""},
+		{"rm", "[-f] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, ""},
+		{"prune", "", "forget all containers that have ended", runPrune, nil, ""},
+		{"unshare", "[FLAGS] [PROGRAM [ARG...]]", "run a command under your id map, without a container", runUnshare, unshareSyntax, unshareAbout},
+		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor, doctorSyntax, doctorAbout},
+		{"version", "", "print the version", runVersion, nil, ""},
+		{"help", "[--man] [VERB]", "print help", runHelp, helpSyntax, ""},
+		{"completion", "SHELL", "print a script for the shell's completion: bash, zsh or fish", runCompletion, nil, completionAbout},
+		{"complete", "line WORD...|containers", "", runComplete, nil, ""},
 	}
 }
 
@@ -77,18 +84,65 @@ func run(args []string, s streams) int {
 	case supervise:
 		return runSupervise(args, s)
 	}
+	c, found := lookup(name)
+	switch {
+	case !found:
+		return usage(s, fmt.Sprintf("there is no command %q", name))
+	case len(args) > 0 && args[0] == "--help":
+		return write(s, c.help())
+	case c.args == "" && len(args) > 0:
+		return usage(s, c.name+" takes no arguments")
+	}
+	return c.run(args, s)
+}
+
+func lookup(name string) (c *command, found bool) {
 	for _, c := range commands() {
-		switch {
-		case c.name != name:
-		case len(args) > 0 && args[0] == "--help":
-			return write(s, c.help())
-		case c.args == "" && len(args) > 0:
-			return usage(s, c.name+" takes no arguments")
-		default:
-			return c.run(args, s)
+		if c.name == name {
+			return &c, true
 		}
 	}
-	return usage(s, fmt.Sprintf("there is no command %q", name))
+	return nil, false
+}
+
+// verbs are the commands that people use.
+func verbs() []command {
+	return slices.DeleteFunc(commands(), func(c command) bool { return c.short == "" })
+}
+
+// flagSet is for looking at, not for parsing.
+func (c *command) flagSet() *pflag.FlagSet {
+	if c.flags == nil {
+		return pflag.NewFlagSet(c.name, pflag.ContinueOnError)
+	}
+	return c.flags()
+}
+
+// operand is a positional argument.
+type operand struct {
+	placeholder string
+	many        bool
+}
+
+// operands reads the placeholders of args, FLAGS aside.
+func (c *command) operands() []operand {
+	var list []operand
+	for _, word := range strings.FieldsFunc(c.args, func(r rune) bool { return strings.ContainsRune(" []", r) }) {
+		placeholder, many := strings.CutSuffix(word, "...")
+		if placeholder != "FLAGS" && !strings.HasPrefix(placeholder, "-") {
+			list = append(list, operand{placeholder, many})
+		}
+	}
+	return list
+}
+
+// wraps holds for a command that ends in another program's command line: its
+// own flags end before its first operand.
+func (c *command) wraps() bool {
+	return slices.ContainsFunc(c.operands(), func(o operand) bool {
+		from := meaningOf(o.placeholder).from
+		return from == fromProgram || from == fromInside
+	})
 }
 
 func usage(s streams, why string) int {
@@ -98,7 +152,7 @@ func usage(s streams, why string) int {
 
 func names() []string {
 	var list []string
-	for _, c := range commands() {
+	for _, c := range verbs() {
 		list = append(list, c.name)
 	}
 	return list

@@ -96,6 +96,11 @@ func psFlags(s streams) (flags *pflag.FlagSet, all, asJSON, quiet *bool) {
 		flags.BoolP("quiet", "q", false, "print ids alone")
 }
 
+func psSyntax() *pflag.FlagSet {
+	flags, _, _, _ := psFlags(streams{})
+	return flags
+}
+
 // runPs lists containers.
 func runPs(args []string, s streams) int {
 	flags, all, asJSON, quiet := psFlags(s)

@@ -28,13 +28,23 @@ type examination struct {
 	topic           string
 }
 
-func parseDoctor(args []string, s streams) (examination, error) {
-	var e examination
+const doctorAbout = `It prints what it found, each with what mends it, and a verdict.
+The exit status is 0 if containers can run here, 1 if they can but not with everything, 2 if they cannot.`
+
+func doctorFlags(e *examination) *pflag.FlagSet {
 	flags := pflag.NewFlagSet("doctor", pflag.ContinueOnError)
-	flags.SetOutput(s.err)
 	flags.Usage = func() {}
 	flags.BoolVar(&e.json, "json", false, "print the findings as JSON, with stable ids")
 	flags.BoolVar(&e.fixScript, "fix-script", false, "print a script for the administrator; it is not run")
+	return flags
+}
+
+func doctorSyntax() *pflag.FlagSet { return doctorFlags(&examination{}) }
+
+func parseDoctor(args []string, s streams) (examination, error) {
+	var e examination
+	flags := doctorFlags(&e)
+	flags.SetOutput(s.err)
 	if err := flags.Parse(args); err != nil {
 		return e, err
 	}

@@ -30,9 +30,11 @@ func execFlags(s streams, r *execRequest) *pflag.FlagSet {
 	flags.Var(&value{kind: "FILE", set: func(path string) (err error) { r.fileEnv, err = addEnvFile(r.fileEnv, path); return err }},
 		"env-file", "set the variables in a file of KEY=VALUE lines")
 	flags.VarP(one(&r.spec.User, "USER[:GROUP]", parseUser), "user", "u", "run as this user, a name of the container's /etc/passwd or a number")
-	flags.StringVarP(&r.spec.Dir, "workdir", "w", "", "working directory")
+	flags.VarP(one(&r.spec.Dir, "DIR", asIs), "workdir", "w", "working directory")
 	return flags
 }
+
+func execSyntax() *pflag.FlagSet { return execFlags(streams{}, &execRequest{}) }
 
 // runExec runs one more command in a container.
 func runExec(args []string, s streams) int {
@@ -43,7 +45,7 @@ func runExec(args []string, s streams) int {
 	}
 	const least = 2
 	if flags.NArg() < least {
-		return report(s, errors.New("exec takes a container and a command\nfix: bryo exec NAME COMMAND [ARG...]"))
+		return report(s, errors.New("exec takes a container and a command\nfix: bryo exec CONTAINER COMMAND [ARG...]"))
 	}
 	r.spec.Args = flags.Args()[1:]
 	if r.spec.Args[0] == "--" && len(r.spec.Args) > 1 {

@@ -17,6 +17,9 @@ import (
 	"bryo/rootless/ns"
 )
 
+const explainAbout = `Everything is decided before anything is done.
+This prints the decisions: namespaces, id map, mounts, capabilities, or with --program the very system calls, in the words of strace.`
+
 // runExplain takes run's arguments and prints what run would do.
 func runExplain(args []string, s streams) int {
 	flags, r, asProgram, asJSON := explainFlags(s)
@@ -54,6 +57,11 @@ func runExplain(args []string, s streams) int {
 func explainFlags(s streams) (flags *pflag.FlagSet, r *request, asProgram, asJSON *bool) {
 	flags, r = runFlags(s)
 	return flags, r, flags.Bool("program", false, "print the system calls"), flags.Bool("json", false, "print the plan as JSON")
+}
+
+func explainSyntax() *pflag.FlagSet {
+	flags, _, _, _ := explainFlags(streams{})
+	return flags
 }
 
 func printPrograms(w io.Writer, plan *rootless.Plan) error {

@@ -82,8 +82,8 @@ func namespaceFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 		flags.Var(one(&spec.Namespaces[k], "WHENCE", ns.Parse), k.Flag(), k.File()+" namespace: own, host, join:PID|/path")
 	}
 	flags.Var(one(&spec.Offsets, "CLOCK=OFFSET,...", ns.ParseOffsets), "time-offset", "shift the clocks monotonic and boottime")
-	flags.StringVarP(&spec.Hostname, "hostname", "h", "", "host name; by default the container's id")
-	flags.StringVar(&spec.Domainname, "domainname", "", "NIS domain name")
+	flags.VarP(one(&spec.Hostname, "NAME", asIs), "hostname", "h", "host name; by default the container's id")
+	flags.Var(one(&spec.Domainname, "NAME", asIs), "domainname", "NIS domain name")
 	flags.Var(each(&spec.Sysctls, "NAME=VALUE", ns.ParseSysctl), "sysctl", "set a kernel parameter of the container's namespaces")
 }
 
@@ -115,10 +115,9 @@ func rootFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 
 func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	p := &spec.Process
-	text := func(s string) (string, error) { return s, nil }
 	flags.VarP(one(&p.User, "USER[:GROUP]", parseUser), "user", "u", "run as this user, a name of the root's /etc/passwd or a number")
-	flags.Var(each(&p.Groups, "GROUP", text), "group-add", "be in this group, too")
-	flags.StringVarP(&p.Dir, "workdir", "w", "", "working directory")
+	flags.Var(each(&p.Groups, "GROUP", asIs), "group-add", "be in this group, too")
+	flags.VarP(one(&p.Dir, "DIR", asIs), "workdir", "w", "working directory")
 	flags.Var(&value{kind: "COMMAND", set: func(s string) error { p.Entrypoint = entrypoint(s); return nil }}, "entrypoint", "execute this, with COMMAND and its arguments behind it")
 	flags.Var(each(&p.Limits, "NAME=SOFT[:HARD]", confine.ParseLimit), "ulimit", "set a resource limit")
 	flags.Var(&value{kind: "MODE", set: func(s string) error { return setUmask(p, s) }}, "umask", "file mode mask, octal")
@@ -204,6 +203,8 @@ func (r *request) finish(args []string, flags *pflag.FlagSet) error {
 	}
 	return nil
 }
+
+func asIs(text string) (string, error) { return text, nil }
 
 func parseUser(text string) (string, error) {
 	if text == "" {

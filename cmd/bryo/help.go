@@ -7,20 +7,36 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/pflag"
-
-	"bryo/rootless"
 )
 
 func runHelp(args []string, s streams) int {
-	if len(args) == 0 {
+	flags, asPage := helpFlags()
+	if err := parse(flags, args); err != nil {
+		return report(s, err)
+	}
+	switch verb := flags.Arg(0); {
+	case *asPage:
+		return write(s, manual())
+	case verb == "":
 		return write(s, overview())
-	}
-	for _, c := range commands() {
-		if c.name == args[0] {
-			return write(s, c.help())
+	default:
+		c, found := lookup(verb)
+		if !found {
+			return usage(s, fmt.Sprintf("there is no command %q", verb))
 		}
+		return write(s, c.help())
 	}
-	return usage(s, fmt.Sprintf("there is no command %q", args[0]))
+}
+
+func helpFlags() (flags *pflag.FlagSet, asPage *bool) {
+	flags = pflag.NewFlagSet("help", pflag.ContinueOnError)
+	flags.Usage = func() {}
+	return flags, flags.Bool("man", false, "print the manual page, for man -l -")
+}
+
+func helpSyntax() *pflag.FlagSet {
+	flags, _ := helpFlags()
+	return flags
 }
 
 // write prints to standard output; one that is full or closed is an error.
@@ -34,54 +50,20 @@ func write(s streams, text string) int {
 func (c *command) help() string {
 	const width = 100
 	text := strings.TrimSpace("usage: bryo "+c.name+" "+c.args) + "\n\n" + c.short + "\n"
-	var flags *pflag.FlagSet
-	switch c.name {
-	case "run":
-		flags, _ = runFlags(streams{})
-	case "explain":
-		flags, _, _, _ = explainFlags(streams{})
-	case "unshare":
-		flags = unshareFlags(&rootless.Spec{})
-	default:
-		if flags = flagsOf(c.name); flags == nil {
-			return text
-		}
+	if flags := c.flagSet(); flags.HasAvailableFlags() {
+		text += "\nflags:\n" + flags.FlagUsagesWrapped(width)
 	}
-	return text + "\nflags:\n" + flags.FlagUsagesWrapped(width)
-}
-
-// flagsOf is the flag set of a verb about containers.
-func flagsOf(name string) (flags *pflag.FlagSet) {
-	s := streams{}
-	switch name {
-	case "ps":
-		flags, _, _, _ = psFlags(s)
-	case "exec":
-		flags = execFlags(s, &execRequest{})
-	case "logs":
-		flags = logsFlags(s, &logsRequest{})
-	case "attach":
-		flags, _, _ = attachFlags(s)
-	case "stop", "restart":
-		flags, _ = stopFlags(s)
-	case "kill":
-		flags, _ = killFlags(s)
-	case "stats":
-		flags, _ = statsFlags(s)
-	case "rm":
-		flags, _ = rmFlags(s)
-	}
-	return flags
+	return text
 }
 
 func overview() string {
 	var b strings.Builder
 	b.WriteString("bryo runs programs in rootless containers.\n\n")
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, c := range commands() {
+	for _, c := range verbs() {
 		fmt.Fprintf(table, "  bryo %s\t%s\n", c.name, c.short)
 	}
 	_ = table.Flush() // a Builder takes everything
-	b.WriteString("\nROOTFS is a directory, or the word host: your own system, read-only.\nmore: bryo help COMMAND\n")
+	b.WriteString("\nROOTFS is a directory, or the word host: your own system, read-only.\nmore: bryo help VERB\n")
 	return b.String()
 }

@@ -44,6 +44,8 @@ func parseTime(text string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q: write a time as 2026-01-02T03:04:05Z, or how long ago as 10m", text)
 }
 
+func logsSyntax() *pflag.FlagSet { return logsFlags(streams{}, &logsRequest{}) }
+
 // runLogs prints what a container has written: its output to standard output,
 // its errors to standard error.
 func runLogs(args []string, s streams) int {
@@ -53,7 +55,7 @@ func runLogs(args []string, s streams) int {
 		return report(s, err)
 	}
 	if flags.NArg() != 1 {
-		return report(s, errors.New("logs takes one container\nfix: bryo logs NAME"))
+		return report(s, errors.New("logs takes one container\nfix: bryo logs CONTAINER"))
 	}
 	entry, record, err := oneContainer(flags.Arg(0))
 	if err != nil {

@@ -102,7 +102,7 @@ func TestCommands(t *testing.T) {
 		{"version x", 125, "", "version takes no arguments"},
 		{"version", 0, version, ""},
 		{"--version", 0, version, ""},
-		{"help", 0, "bryo help COMMAND", ""},
+		{"help", 0, "bryo help VERB", ""},
 		{"-h", 0, "bryo runs programs", ""},
 		{"--help", 0, "bryo runs programs", ""},
 		{"help run", 0, "--read-only", ""},
@@ -128,7 +128,7 @@ func TestCommands(t *testing.T) {
 // The help names every command and every flag that is not hidden.
 func TestHelpIsWhole(t *testing.T) {
 	_, text, _ := said(t, func(s streams) int { return run([]string{"help"}, s) })
-	for _, c := range commands() {
+	for _, c := range verbs() {
 		if !strings.Contains(text, "bryo "+c.name) {
 			t.Errorf("no %s in\n%s", c.name, text)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/pflag"
+
 	"bryo/rootless"
 	"bryo/rootless/host"
 	"bryo/rootless/launch"
@@ -17,6 +19,22 @@ type request struct {
 	detach detach
 
 	hostEnv, fileEnv []string // what -e overrides
+}
+
+const runAbout = `ROOTFS is a directory that holds a root file system, or the word host, which is your own system, read-only.
+It is written to directly unless --read-only or --ephemeral is given.
+Without COMMAND a shell runs.
+
+The container has namespaces of its own: user, mount, PID, network, IPC, UTS, cgroup and time.
+Root inside is you, and your ranges of subordinate ids follow.
+The network reaches what you reach, except your own machine.
+When bryo dies, however it dies, the container dies, and nothing is left behind.
+With --detach it runs on by itself, under a name that other commands take.`
+
+// runSyntax is run's flags, to be looked at.
+func runSyntax() *pflag.FlagSet {
+	flags, _ := runFlags(streams{})
+	return flags
 }
 
 // runRun runs a command in a new container.

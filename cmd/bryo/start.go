@@ -66,7 +66,7 @@ func runRename(args []string, s streams) int {
 	}
 	const names = 2
 	if flags.NArg() != names {
-		return report(s, errors.New("rename takes a container and its new name\nfix: bryo rename NAME NEW"))
+		return report(s, errors.New("rename takes a container and its new name\nfix: bryo rename CONTAINER NAME"))
 	}
 	e, _, err := oneContainer(flags.Arg(0))
 	if err == nil {

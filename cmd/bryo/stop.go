@@ -25,6 +25,11 @@ func stopFlags(s streams) (flags *pflag.FlagSet, patience *time.Duration) {
 	return flags, patience
 }
 
+func stopSyntax() *pflag.FlagSet {
+	flags, _ := stopFlags(streams{})
+	return flags
+}
+
 func parseSeconds(text string) (time.Duration, error) {
 	n, err := strconv.ParseUint(text, 10, 31)
 	if err != nil {
@@ -149,6 +154,11 @@ func killFlags(s streams) (flags *pflag.FlagSet, name *string) {
 	return flags, name
 }
 
+func killSyntax() *pflag.FlagSet {
+	flags, _ := killFlags(streams{})
+	return flags
+}
+
 // runKill sends a signal.
 func runKill(args []string, s streams) int {
 	flags, name := killFlags(s)
@@ -220,6 +230,11 @@ func waitFor(name string) (int, error) {
 func rmFlags(s streams) (flags *pflag.FlagSet, force *bool) {
 	flags = verbFlags("rm", s)
 	return flags, flags.BoolP("force", "f", false, "end a container that runs; nothing is wrong with one that is not there")
+}
+
+func rmSyntax() *pflag.FlagSet {
+	flags, _ := rmFlags(streams{})
+	return flags
 }
 
 // runRm forgets containers.

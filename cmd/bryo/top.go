@@ -110,7 +110,7 @@ func runTop(args []string, s streams) int {
 		return report(s, err)
 	}
 	if flags.NArg() != 1 {
-		return report(s, errors.New("top takes one container\nfix: bryo top NAME; bryo exec NAME ps for what ps there can show"))
+		return report(s, errors.New("top takes one container\nfix: bryo top CONTAINER; bryo exec CONTAINER ps for what ps there can show"))
 	}
 	e, r, err := oneContainer(flags.Arg(0))
 	if err == nil {
@@ -158,6 +158,11 @@ func size(n uint64) string {
 func statsFlags(s streams) (flags *pflag.FlagSet, once *bool) {
 	flags = verbFlags("stats", s)
 	return flags, flags.Bool("no-stream", false, "print once instead of every second")
+}
+
+func statsSyntax() *pflag.FlagSet {
+	flags, _ := statsFlags(streams{})
+	return flags
 }
 
 // runStats shows what containers use, of all that run or those that are named.

@@ -10,6 +10,9 @@ import (
 	"bryo/rootless/launch"
 )
 
+const unshareAbout = `PROGRAM runs on the host's own files, as root of what your subordinate ids own: it can unpack a root file system, or remove one.
+Without PROGRAM your shell runs.`
+
 // runUnshare runs a command under the user's id map: as root of what
 // subordinate ids own, on the host's own files.
 func runUnshare(args []string, s streams) int {
@@ -45,6 +48,8 @@ func unshareFlags(spec *rootless.Spec) *pflag.FlagSet {
 	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
 	return flags
 }
+
+func unshareSyntax() *pflag.FlagSet { return unshareFlags(&rootless.Spec{}) }
 
 func unshare(spec *rootless.Spec, args []string, s streams) (*launch.Container, error) {
 	facts, err := host.ProbeIDs(spec)

@@ -75,6 +75,15 @@ func ParseLimit(value string) (Limit, error) {
 	return Limit{}, fmt.Errorf("ulimit %q: no such limit; there are as core cpu data fsize memlock nofile nproc stack and those of getrlimit(2)", value)
 }
 
+// LimitNames lists the names that ParseLimit takes.
+func LimitNames() []string {
+	var names []string
+	for _, r := range resources() {
+		names = append(names, r.name)
+	}
+	return names
+}
+
 func amount(n uint64) string {
 	if n == Unlimited {
 		return "unlimited"
