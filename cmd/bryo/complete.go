@@ -73,10 +73,15 @@ func complete(words []string) *offer {
 	if len(words) == 1 {
 		return offerVerbs(words[0])
 	}
-	c, found := lookup(words[0])
-	if !found {
-		return &offer{from: fromNothing}
+	if c, found := lookup(words[0]); found {
+		return c.complete(words)
 	}
+	return &offer{from: fromNothing}
+}
+
+// complete finds what the last of the words may be, of which the first is the
+// command.
+func (c *command) complete(words []string) *offer {
 	l := &line{command: c, flags: c.flagSet(), words: words}
 	last := len(words) - 1
 	for i := 1; i < last; i++ {

@@ -151,12 +151,17 @@ func (p *page) text(s string) {
 			p.line(".Pp")
 		}
 		for _, part := range folded(line) {
-			if part[0] == '.' || part[0] == '\'' {
-				part = `\&` + part
-			}
-			p.line(part)
+			p.line(guarded(part))
 		}
 	}
+}
+
+// guarded keeps a line from being one of roff's own.
+func guarded(line string) string {
+	if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+		return `\&` + line
+	}
+	return line
 }
 
 // folded breaks a line at blanks where it is too long for a terminal.
@@ -178,7 +183,7 @@ func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] + "." }
 func (p *page) literal(lines string) {
 	p.line(".Bd", "-literal", "-offset", "indent")
 	for line := range strings.Lines(lines) {
-		p.line(literal(strings.TrimSpace(line)))
+		p.line(guarded(literal(strings.TrimSpace(line))))
 	}
 	p.line(".Ed")
 }
