@@ -11,6 +11,7 @@ PREFIX    ?= /usr/local
 FUZZTIME  ?= 10s
 TESTFLAGS ?=
 ARGS      ?=
+BIN       ?= .bin
 
 GOLANGCI := v2.15.0
 LINT     := .bin/golangci-lint-$(GOLANGCI)
@@ -58,13 +59,18 @@ soak: ## fuzz for millions of executions, and run the tests with full counts
 	$(MAKE) fuzz FUZZTIME=300000x
 	BRYO_SOAK=1 $(GO) test -count 1 -timeout 4h $(TESTFLAGS) ./...
 
-install: ## install what .bin holds below PREFIX (/usr/local); DESTDIR is honoured
-	@[[ -x .bin/bryo ]] || { echo "nothing is built: run make build first" >&2; exit 1; }
-	install -D -m 0755 .bin/bryo "$(DESTDIR)$(PREFIX)/bin/bryo"
-	@for helper in .bin/bryo-*; do \
+install: ## install all below PREFIX (/usr/local): executables, man page, completions; DESTDIR is honoured
+	@[[ -x $(BIN)/bryo ]] || { echo "nothing is built: run make build first" >&2; exit 1; }
+	install -D -m 0755 $(BIN)/bryo "$(DESTDIR)$(PREFIX)/bin/bryo"
+	@for helper in $(BIN)/bryo-*; do \
 	    [[ -x $$helper ]] || continue; \
-	    install -D -m 0755 -v "$$helper" "$(DESTDIR)$(PREFIX)/libexec/bryo/$${helper#.bin/}"; \
+	    install -D -m 0755 -v "$$helper" "$(DESTDIR)$(PREFIX)/libexec/bryo/$${helper##*/}"; \
 	done
+	@put() { install -D -m 0644 -v /dev/stdin "$(DESTDIR)$(PREFIX)/share/$$1"; }; \
+	$(BIN)/bryo help --man | put man/man1/bryo.1; \
+	$(BIN)/bryo completion bash | put bash-completion/completions/bryo; \
+	$(BIN)/bryo completion zsh | put zsh/site-functions/_bryo; \
+	$(BIN)/bryo completion fish | put fish/vendor_completions.d/bryo.fish
 
 $(LINT):
 	GOBIN=$(CURDIR)/.bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
