@@ -64,6 +64,7 @@ func TestComplete(t *testing.T) {
 		{"a flag behind a topic", "doctor ids --", "nothing", "--json --fix-script"},
 		{"a verb to help with", "help ", "nothing", "run unshare"},
 		{"a shell", "completion ", "nothing", "bash zsh fish"},
+		{"-- is one of the words the second time", "completion -- -- ", "nothing", ""},
 		{"nothing", "version ", "nothing", ""},
 	} {
 		o := complete(typed(row.line))

@@ -54,6 +54,9 @@ func TestManualIsWhole(t *testing.T) {
 			}
 		})
 	}
+	if part := parts["bryo explain"]; !strings.Contains(part, "all flags of bryo run") || strings.Contains(part, "userns") {
+		t.Errorf("explain repeats the flags of run:\n%s", part)
+	}
 	if strings.Contains(manual(), "bryo complete") {
 		t.Error("it tells of what is hidden")
 	}
