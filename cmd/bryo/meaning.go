@@ -71,9 +71,10 @@ func fixed(words string) func() []string {
 	return func() []string { return strings.Fields(words) }
 }
 
-// containers are the names of those that are detached.
+// containers are the names of those that are detached, as far as they can be
+// read.
 func containers() []string {
-	records, _, _ := listed(true) //nolint:errcheck // what can be read is offered
+	records, _, _ := listed(true)
 	names := make([]string, len(records))
 	for i, r := range records {
 		names[i] = r.Name
