@@ -52,7 +52,7 @@ func commands() []command {
 		{"start", "CONTAINER...", "start containers again that have ended", runStart, nil, ""},
 		{"restart", "[FLAGS] CONTAINER...", "stop containers and start them again", runRestart, stopSyntax, ""},
 		{"pause", "CONTAINER...", "stop all processes of containers where they are", runPause, nil, ""},
-		{"unpause", "CONTAINER...", "let them go on", runUnpause, nil, ""},
+		{"unpause", "CONTAINER...", "let paused containers go on", runUnpause, nil, ""},
 		{"top", "CONTAINER", "list a container's processes", runTop, nil, ""},
 		{"stats", "[--no-stream] [CONTAINER...]", "show what containers use", runStats, statsSyntax, ""},
 		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, ""},

@@ -173,7 +173,7 @@ func offerValue(f *pflag.Flag, word string) *offer {
 	if f == nil {
 		return &offer{from: fromNothing}
 	}
-	m := meaningOf(f.Value.Type())
+	m := meaningOf(valueOf(f))
 	o := m.offer()
 	if strings.Contains(m.placeholder, ":") && strings.Contains(word, ":") && o.from == fromFiles {
 		o.from = fromNothing
@@ -187,9 +187,9 @@ func (l *line) offerFlags() *offer {
 		if f.Hidden {
 			return
 		}
-		o.add("--"+f.Name, f.Usage)
+		o.add("--"+f.Name, usageOf(f))
 		if f.Shorthand != "" {
-			o.add("-"+f.Shorthand, f.Usage)
+			o.add("-"+f.Shorthand, usageOf(f))
 		}
 	})
 	o.add("--help", "print help")

@@ -109,6 +109,7 @@ func TestCompleteByTheRow(t *testing.T) {
 		{&one, "new --all ", "fish"},
 		{&one, "new --signal ", "TERM"},
 		{&one, "new --signal=", "TERM"},
+		{&one, "new --last ", "ids"},
 		{&one, "new -", "--all"},
 		{&one, "new fish ", ""},
 		{&one, "new fish -", ""},
@@ -214,13 +215,13 @@ func TestPlaceholdersAreKnown(t *testing.T) {
 	unknowable := strings.Fields(`ARG
 		NAME NAME=VALUE KEY=VALUE KEY[=VALUE] C:H:N TARGET[:OPTION,...] SIZE USER[:GROUP] GROUP DIR MODE FD
 		[ADDR:][HOST:]PORT[/udp] RULE PORTS ADDR DOMAIN NAME:IP UP[:DOWN] BYTES
-		int KEYS TIME SECONDS`)
+		N KEYS TIME SECONDS`)
 	used := map[string]bool{}
 	for _, c := range verbs() {
 		for _, o := range c.operands() {
 			used[o.placeholder] = true
 		}
-		c.flagSet().VisitAll(func(f *pflag.Flag) { used[f.Value.Type()] = true })
+		c.flagSet().VisitAll(func(f *pflag.Flag) { used[valueOf(f)] = true })
 	}
 	for placeholder := range used {
 		m := meaningOf(placeholder)

@@ -32,7 +32,7 @@ func detachFlags(flags *pflag.FlagSet, d *detach) {
 	log := &d.Options.Log
 	flags.Var(one(&log.Plain, "FORMAT", parseLogFormat), "log-format", "with --detach: how output is kept: json or plain")
 	flags.Var(one(&log.MaxSize, "SIZE", parseLogSize), "log-max-size", "with --detach: size of a log file before the next one begins, as 10m")
-	flags.IntVar(&log.MaxFiles, "log-max-files", 0, "with --detach: log files that are kept")
+	flags.IntVar(&log.MaxFiles, "log-max-files", 0, "with --detach: keep `N` log files")
 	flags.Var(one(&d.Options.DetachKeys, "KEYS", parseKeys), "detach-keys", "keys that leave a container that is attached to, as ctrl-p,ctrl-q")
 }
 

@@ -27,7 +27,7 @@ func logsFlags(s streams, r *logsRequest) *pflag.FlagSet {
 	flags.BoolVarP(&r.timestamps, "timestamps", "t", false, "print when each line came")
 	flags.Var(one(&r.options.Since, "TIME", parseTime), "since", "print what came from then on: a time as 2026-01-02T03:04:05Z, or a while ago as 10m")
 	flags.Var(one(&r.options.Until, "TIME", parseTime), "until", "print what came before then")
-	flags.IntVarP(&r.options.Tail, "tail", "n", -1, "print so many of the last lines")
+	flags.IntVarP(&r.options.Tail, "tail", "n", -1, "print the last `N` lines")
 	return flags
 }
 

@@ -57,7 +57,8 @@ const manDescription = `bryo runs programs in containers without root: there is 
 A flag's value is the next argument, or follows = in the same one.
 Flags of one letter can be written together.
 A flag without a value is a claim that can be denied, as --tty=false.
-Flags end before the first argument that is none where a program with flags of its own follows, and at --.
+Where the command line of another program follows, flags end before the first argument that is none; elsewhere they can be anywhere.
+The argument -- ends them, too.
 
 Each command prints a list of its flags with --help.`
 
@@ -239,12 +240,10 @@ func (p *page) commands() {
 // that was written before: of such it has all.
 func (p *page) flags(c *command, before []command) {
 	flags := c.flagSet()
-	shared := &pflag.FlagSet{}
+	shared, name := &pflag.FlagSet{}, ""
 	for i := range before {
 		if other := before[i].flagSet(); other.HasAvailableFlags() && includes(flags, other) {
-			shared = other
-			p.line(".Pp")
-			p.text("It takes all flags of bryo " + before[i].name + ", and:")
+			shared, name = other, before[i].name
 			break
 		}
 	}
@@ -254,6 +253,14 @@ func (p *page) flags(c *command, before []command) {
 			own = append(own, f)
 		}
 	})
+	switch {
+	case name != "" && len(own) > 0:
+		p.line(".Pp")
+		p.text("It takes all flags of bryo " + name + ", and:")
+	case name != "":
+		p.line(".Pp")
+		p.text("It takes the flags of bryo " + name + ".")
+	}
 	if len(own) == 0 {
 		return
 	}
@@ -281,7 +288,7 @@ func (p *page) flag(f *pflag.Flag) {
 		head = append(head, "Fl", escaped(f.Shorthand), ",")
 	}
 	head = append(head, "Fl", escaped("-"+f.Name))
-	switch placeholder, _ := pflag.UnquoteUsage(f); {
+	switch placeholder := valueOf(f); {
 	case placeholder == "":
 	case f.NoOptDefVal != "":
 		head = append(head, "Ns Oo = Ns Ar", escaped(placeholder), "Oc")
@@ -289,5 +296,5 @@ func (p *page) flag(f *pflag.Flag) {
 		head = append(head, "Ar", escaped(placeholder))
 	}
 	p.line(head...)
-	p.text(sentence(f.Usage))
+	p.text(sentence(usageOf(f)))
 }

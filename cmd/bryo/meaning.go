@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/rootless-containers/rootlesskit/v3/pkg/sigproxy/signal"
+	"github.com/spf13/pflag"
 
 	"bryo/rootless/confine"
 	"bryo/rootless/host"
@@ -54,7 +55,7 @@ func meanings() []meaning {
 		{"FORMAT", fromNothing, fixed("json plain")},
 		{"CAP", fromNothing, capabilities},
 		{"SIGNAL", fromNothing, signals},
-		{"bool", fromNothing, fixed("true false")},
+		{"", fromNothing, fixed("true false")}, // of a flag that is a claim
 	}
 }
 
@@ -65,6 +66,18 @@ func meaningOf(placeholder string) meaning {
 		}
 	}
 	return meaning{placeholder: placeholder, from: fromNothing}
+}
+
+// valueOf is what stands for a flag's value; "" for a claim, which needs none.
+func valueOf(f *pflag.Flag) string {
+	placeholder, _ := pflag.UnquoteUsage(f)
+	return placeholder
+}
+
+// usageOf is what a flag does.
+func usageOf(f *pflag.Flag) string {
+	_, usage := pflag.UnquoteUsage(f)
+	return usage
 }
 
 func fixed(words string) func() []string {
