@@ -30,7 +30,7 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 		return nil, errors.New("--time-offset and --as-pid-1 go together from Linux 6.2 on\nfix: leave one out")
 	}
 	if len(facts.Joined) > 0 && set[ns.User].Mode == ns.Own {
-		set[ns.User] = ns.Source{Mode: ns.Join, Path: "the owner of the joined ones"}
+		set[ns.User] = ns.Owner()
 	}
 	pl := &Plan{
 		ID: facts.ID, Namespaces: set, Joined: facts.Joined, Self: facts.Self, Helpers: facts.Helpers,

@@ -115,6 +115,10 @@ func Parse(value string) (Source, error) {
 	return Source{Mode: Join, PID: int(pid)}, nil
 }
 
+// Owner is the user namespace that comes with another one that is joined:
+// nobody writes it, and it prints as no word of the command line.
+func Owner() Source { return Source{Mode: Join, Path: "the owner of the joined ones"} }
+
 // Set says of each kind where it comes from. The zero value is eight own
 // namespaces.
 type Set [Count]Source
@@ -139,7 +143,10 @@ func (s *Set) UnmarshalJSON(text []byte) error {
 	}
 	*s = Set{}
 	for _, k := range All() {
-		if value, given := named[k.File()]; given {
+		switch value, given := named[k.File()]; {
+		case value == Owner().String():
+			s[k] = Owner()
+		case given:
 			source, err := Parse(value)
 			if err != nil {
 				return err

@@ -1,6 +1,7 @@
 package ns
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path"
@@ -64,6 +65,28 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: %+v", value, source)
 		}
 	})
+}
+
+// A plan is read again by those that enter the container.
+func TestSetAsJSON(t *testing.T) {
+	for name, set := range map[string]Set{
+		"own":               {},
+		"all":               {PID: {Mode: Host}, Net: {Mode: Join, PID: 42}, IPC: {Mode: Join, Path: "/run/x"}},
+		"the owner, joined": {User: Owner(), Net: {Mode: Join, PID: 42}},
+	} {
+		text, err := json.Marshal(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again Set
+		if err := json.Unmarshal(text, &again); err != nil || again != set {
+			t.Errorf("%s: %s is %+v, %v", name, text, again, err)
+		}
+	}
+	var set Set
+	if err := json.Unmarshal([]byte(`{"net": "moss"}`), &set); err == nil {
+		t.Errorf("%+v", set)
+	}
 }
 
 // The kinds are what the running kernel calls them.
