@@ -16,7 +16,7 @@ type ExecSpec struct {
 	Groups   []string
 	Dir      string
 	Terminal bool
-	InitFD   int // a pidfd of the container's PID 1
+	InitFD   int // a pidfd of a process in the container's namespaces
 }
 
 // CompileExec decides what bryo exec does, from what was decided for the

@@ -74,7 +74,7 @@ func (r *execRequest) start(name string, s streams) (*launch.Container, error) {
 	if record.Status == state.Paused {
 		return nil, errors.New("container " + record.Name + " is paused\nfix: bryo unpause " + record.Name)
 	}
-	init, err := record.Init.Open()
+	init, err := record.Entrance.Open()
 	if errors.Is(err, state.ErrGone) || record.Status != state.Running {
 		return nil, errNotRunning(record)
 	}
@@ -93,7 +93,7 @@ func (r *execRequest) start(name string, s streams) (*launch.Container, error) {
 	if err := (&request{spec: rootless.Spec{Process: rootless.ProcessSpec{Terminal: r.spec.Terminal}}}).checkStreams(s); err != nil {
 		return nil, err
 	}
-	facts, err := host.ProbeExec(&config.Spec, &r.spec, record.Init.PID)
+	facts, err := host.ProbeExec(&config.Spec, &r.spec, record.Entrance.PID)
 	if err != nil {
 		return nil, err
 	}

@@ -57,6 +57,11 @@ func setPaused(e *state.Entry, r *state.Record, paused bool) error {
 	if plan.Namespaces[ns.PID].Mode != ns.Own {
 		return errors.New("the container shares its PID namespace, and with it all processes there\nfix: make it without --pid")
 	}
+	entrance, err := r.Entrance.Open()
+	if err != nil {
+		return errNotRunning(r)
+	}
+	defer unix.Close(entrance)
 	init, err := r.Init.Open()
 	if err != nil {
 		return errNotRunning(r)
@@ -71,6 +76,6 @@ func setPaused(e *state.Entry, r *state.Record, paused bool) error {
 			return err
 		}
 	}
-	to := &rootless.Plan{Namespaces: plan.Namespaces, Entered: init}
+	to := &rootless.Plan{Namespaces: plan.Namespaces, Entered: entrance}
 	return launch.SignalAll(to, number)
 }

@@ -45,7 +45,7 @@ func startAgain(e *state.Entry, s streams) error {
 			return nil
 		}
 		r.Stopping, r.Restarts, r.Pause, r.Status = false, 0, 0, state.Created
-		r.Supervisor, r.Init = state.Process{}, state.Process{}
+		r.Supervisor, r.Init, r.Entrance = state.Process{}, state.Process{}, state.Process{}
 		return nil
 	})
 	if err != nil || running {

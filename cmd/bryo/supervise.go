@@ -136,11 +136,18 @@ func (v *supervisor) begin(s streams) error {
 		return err
 	}
 	init.PID = v.monitor.PID()
+	entrance := init
+	if len(plan.Joined) > 0 && plan.Process.Init {
+		// That init was executed outside, and hides from the user, too: ptrace(2).
+		if entrance, err = state.FirstChild(init.PID); err != nil {
+			return err
+		}
+	}
 	if err := os.Chdir("/"); err != nil { // nobody's directory is kept busy
 		return err
 	}
 	return v.entry.Change(func(r *state.Record) error {
-		r.Status, r.Init, r.Started, r.Error = state.Running, init, time.Now(), ""
+		r.Status, r.Init, r.Entrance, r.Started, r.Error = state.Running, init, entrance, time.Now(), ""
 		for _, p := range plan.Network.Config.Publish {
 			r.Ports = append(r.Ports, p.String())
 		}

@@ -123,7 +123,7 @@ func runTop(args []string, s streams) int {
 	if err != nil {
 		return report(s, err)
 	}
-	list, err := inhabitants(r.Init.PID)
+	list, err := inhabitants(r.Entrance.PID)
 	if err != nil {
 		return report(s, err)
 	}
@@ -226,7 +226,7 @@ func consumption(records []*state.Record, before map[string]time.Duration, since
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tID\tCPU %\tTIME\tMEMORY\tPIDS\tNET IN / OUT")
 	for _, r := range records {
-		list, err := inhabitants(r.Init.PID)
+		list, err := inhabitants(r.Entrance.PID)
 		if err != nil {
 			continue // it has ended
 		}
@@ -236,7 +236,7 @@ func consumption(records []*state.Record, before map[string]time.Duration, since
 			cpu += p.cpu
 			memory += p.memory
 		}
-		in, out := traffic(r.Init.PID)
+		in, out := traffic(r.Entrance.PID)
 		percent := "--"
 		if was, known := before[r.ID]; known {
 			percent = fmt.Sprintf("%.1f", 100*max(0, (cpu-was).Seconds())/since.Seconds())

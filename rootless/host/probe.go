@@ -72,8 +72,8 @@ func ProbeIDs(spec *rootless.Spec) (*rootless.Facts, error) {
 	return facts, probeIDs(spec, facts)
 }
 
-// ProbeExec finds out what one more command in a container needs, whose PID 1
-// is pid.
+// ProbeExec finds out what one more command in a container needs; pid is a
+// process there.
 func ProbeExec(spec *rootless.Spec, exec *rootless.ExecSpec, pid int) (facts *rootless.Facts, err error) {
 	facts = &rootless.Facts{
 		Self:   idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())},

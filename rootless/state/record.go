@@ -32,6 +32,7 @@ type Record struct {
 	Status        Status
 	Supervisor    Process
 	Init          Process // its PID 1
+	Entrance      Process // whose namespaces can be entered: PID 1, or the command where that one hides
 	Boot          string  // of the machine that they run on
 	Started       time.Time
 	Finished      time.Time
@@ -56,6 +57,25 @@ var ErrGone = errors.New("the process has ended")
 func ProcessOf(pid int) (Process, error) {
 	start, err := startOf(pid)
 	return Process{pid, start}, err
+}
+
+// FirstChild describes the oldest process that another one made; it is zero
+// if there is none.
+func FirstChild(of int) (Process, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", of, of))
+	if err != nil {
+		return Process{}, fmt.Errorf("look for the command: %w", err)
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return Process{}, nil //nolint:nilerr // an empty list
+	}
+	child, err := ProcessOf(pid)
+	if errors.Is(err, ErrGone) {
+		return Process{}, nil
+	}
+	return child, err
 }
 
 func startOf(pid int) (uint64, error) {
