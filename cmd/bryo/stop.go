@@ -209,22 +209,39 @@ func runWait(args []string, s streams) int {
 	return exitOK
 }
 
+// waitFor returns the exit code of a container, even of one that is forgotten
+// as soon as it ends.
 func waitFor(name string) (int, error) {
 	e, r, err := oneContainer(name)
 	if err != nil {
 		return 0, err
 	}
+	exit, err := e.Exit()
+	if err != nil {
+		return 0, err
+	}
+	defer exit.Close()
 	if supervisor, err := r.Supervisor.Open(); err == nil {
 		ended(supervisor, -1)
 		_ = unix.Close(supervisor)
-		if r, err = e.Record(); err != nil {
-			return 0, err
-		}
 	}
-	if r.Status != state.Exited {
-		return 0, fmt.Errorf("container %s: its supervisor was killed, and nobody knows its exit code\nfix: bryo rm %s", r.Name, r.Name)
+	last := r
+	if r, err = e.Record(); err == nil {
+		last = r
+	} else if !errors.Is(err, state.ErrNotFound) {
+		return 0, err
 	}
-	return r.ExitCode, nil
+	if last.Status == state.Exited {
+		return last.ExitCode, nil
+	}
+	if code, ok := state.ExitCode(exit); ok && err != nil {
+		return code, nil
+	}
+	return 0, errUnknownEnd(last)
+}
+
+func errUnknownEnd(r *state.Record) error {
+	return fmt.Errorf("container %s: its supervisor was killed, and nobody knows its exit code\nfix: bryo rm %s", r.Name, r.Name)
 }
 
 func rmFlags(s streams) (flags *pflag.FlagSet, force *bool) {

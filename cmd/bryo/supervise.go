@@ -174,7 +174,7 @@ func (v *supervisor) run() error {
 func (v *supervisor) ended(code int, why string) error {
 	err := v.entry.Change(func(r *state.Record) error {
 		r.Status, r.ExitCode, r.Error, r.Finished, r.Ports = state.Exited, code, why, time.Now(), nil
-		return nil
+		return v.entry.End(code)
 	})
 	if err == nil && v.config.Options.Remove {
 		if err := v.entry.Lock(); err != nil {

@@ -5,8 +5,11 @@
 //	$XDG_RUNTIME_DIR/bryo/            or a directory of the user's in /tmp
 //	    containers/ID/config.json     what it is: written once
 //	                 /record.json     how it is: replaced as a whole
+//	                 /plan.json       what was decided when it was started last
 //	                 /lock            flock(2), by whoever changes it
+//	                 /exit            its exit code, for those that wait
 //	                 /log, /log.1     what it said
+//	                 /attach          the monitor's socket
 //	    names/NAME -> ID
 //
 // Every file is replaced by rename, so that a process that dies at any moment

@@ -20,6 +20,7 @@ const (
 	recordFile = "record.json"
 	planFile   = "plan.json"
 	lockFile   = "lock"
+	exitFile   = "exit"
 )
 
 // Config is what a container was asked to be. It does not change.
@@ -184,6 +185,30 @@ func (s *Store) forget(id string) {
 	for _, n := range names {
 		s.unlink(n.Name(), id)
 	}
+}
+
+// End notes the exit code where those that wait find it after the container was
+// forgotten: see Exit.
+func (e *Entry) End(code int) error {
+	file, err := os.OpenFile(e.Path(exitFile), os.O_WRONLY|os.O_CREATE, fileMode)
+	if err != nil {
+		return e.gone(err)
+	}
+	_, err = fmt.Fprintf(file, "%3d", code)
+	return errors.Join(err, file.Close())
+}
+
+// Exit is the file that End writes to, which is read once the supervisor has
+// ended: ExitCode. The caller closes it.
+func (e *Entry) Exit() (*os.File, error) {
+	file, err := os.OpenFile(e.Path(exitFile), os.O_RDONLY|os.O_CREATE, fileMode)
+	return file, e.gone(err)
+}
+
+// ExitCode reads an exit code; ok is false if none was noted.
+func ExitCode(exit *os.File) (code int, ok bool) {
+	_, err := fmt.Fscanf(exit, "%3d", &code)
+	return code, err == nil
 }
 
 func (e *Entry) gone(err error) error {
