@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"bryo/rootless/monitor"
+	"bryo/rootless/program"
 	"bryo/rootless/state"
 	"bryo/rootless/tty"
 )
@@ -50,12 +53,17 @@ func runAttach(args []string, s streams) int {
 	if err != nil {
 		return report(s, err)
 	}
+	// What comes from elsewhere than a terminal may hold any bytes.
+	looks := flags.Changed("detach-keys") || tty.Is(int(s.in.Fd()))
 	if *keys == "" {
 		*keys = config.Options.DetachKeys
 	}
 	terminal := config.Spec.Process.Terminal
-	a := &attached{streams: s, keys: keysOf(*keys), terminal: terminal, input: !*noInput && (terminal || config.Options.Interactive)}
-	code, err := a.run(e)
+	a := &attached{streams: s, terminal: terminal, input: !*noInput && (terminal || config.Options.Interactive)}
+	if terminal && looks {
+		a.keys.all = keysOf(*keys)
+	}
+	code, err := a.run(e, config.Options.Restart.Policy != "")
 	if err != nil {
 		return report(s, err)
 	}
@@ -65,57 +73,80 @@ func runAttach(args []string, s streams) int {
 // attached is a terminal, or pipes, that a container's input and output go to.
 type attached struct {
 	streams  streams
-	keys     []byte // that leave it
-	terminal bool   // the container has one
+	keys     keyFinder
+	terminal bool // the container has one
 	input    bool
+	window   *console // nil unless it is in raw mode
 
 	socket *os.File
 	sends  sync.Mutex
-	typed  int // of the keys, what has been typed so far
 }
 
-var errDetached = errors.New("detached")
+// leaving is why somebody is attached no more.
+type leaving struct {
+	code  int
+	err   error
+	ended bool // the container has
+}
+
+// errLetGo means that the monitor closed the connection without a word.
+var errLetGo = errors.New("the connection was closed")
 
 // run returns the container's exit code, or 0 once it was left.
-func (a *attached) run(e *state.Entry) (code int, err error) {
+func (a *attached) run(e *state.Entry, restarts bool) (code int, err error) {
 	fd, err := monitor.Dial(e.Path(""))
 	if err != nil {
 		return 0, fmt.Errorf("attach: %w\nfix: bryo ps -a shows whether it still runs", err)
 	}
 	a.socket = os.NewFile(uintptr(fd), "attach")
 	defer a.socket.Close()
+	const ways = 3
+	left := make(chan leaving, ways)
 	if a.terminal && a.input && tty.Is(int(a.streams.in.Fd())) {
-		window := &console{in: int(a.streams.in.Fd()), out: int(a.streams.out.Fd())}
-		if err := window.begin(); err != nil {
+		a.window = &console{in: int(a.streams.in.Fd()), out: int(a.streams.out.Fd())}
+		signals := caught()
+		defer signal.Stop(signals)
+		if err := a.window.begin(); err != nil {
 			return 0, err
 		}
-		defer func() { err = errors.Join(err, window.end()) }()
-		sizes := make(chan os.Signal, 1)
-		signal.Notify(sizes, unix.SIGWINCH)
-		defer signal.Stop(sizes)
-		sizes <- unix.SIGWINCH
-		go a.follow(sizes, window)
+		defer func() { _ = a.window.end() }() // it may be gone
+		a.sendSize()
+		go a.follow(signals, left)
 	}
-	left := make(chan error, 1)
 	if a.input {
-		go func() { left <- a.passInput() }()
+		go a.passInput(left)
 	}
-	over := make(chan error, 1)
-	go func() { over <- a.passOutput() }()
-	select {
-	case err = <-over:
-	case err = <-left:
-		if err == nil {
-			err = <-over // input has ended, output goes on
-		}
+	go a.passOutput(left)
+	why := <-left
+	switch {
+	case errors.Is(why.err, errLetGo):
+		return 0, whyLetGo(e)
+	case errors.Is(why.err, unix.EPIPE):
+		return signalExitBase + int(unix.SIGPIPE), nil
+	case why.ended && !restarts:
+		_, _ = waitFor(e.ID) // so that others know, too
 	}
-	if errors.Is(err, errDetached) {
-		return exitOK, nil
-	}
+	return why.code, why.err
+}
+
+// whyLetGo tells a slow client from one whose container was killed.
+func whyLetGo(e *state.Entry) error {
+	r, err := e.Record()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return waitFor(e.ID)
+	if supervisor, err := r.Supervisor.Open(); err == nil {
+		ended(supervisor, time.Second) // if that is the reason
+		_ = unix.Close(supervisor)
+	}
+	if r, err = e.Record(); err != nil {
+		return err
+	}
+	boot, err := state.BootID()
+	if err == nil && r.Truth(boot) == state.Dead {
+		return errUnknownEnd(r)
+	}
+	return fmt.Errorf("attach: the container goes on without this client, which did not take its output in time\nfix: bryo logs -f %s for all of it", r.Name)
 }
 
 func (a *attached) send(kind monitor.Kind, data []byte) error {
@@ -125,88 +156,121 @@ func (a *attached) send(kind monitor.Kind, data []byte) error {
 	return err
 }
 
-// follow tells the container of the window's size.
-func (a *attached) follow(sizes <-chan os.Signal, w *console) {
-	for range sizes {
-		if size, err := tty.SizeOf(w.in); err == nil {
-			data := binary.LittleEndian.AppendUint16(nil, size.Rows)
-			_ = a.send(monitor.Size, binary.LittleEndian.AppendUint16(data, size.Columns))
+// sendSize tells the container of the window's size.
+func (a *attached) sendSize() {
+	if size, err := tty.SizeOf(a.window.in); err == nil {
+		data := binary.LittleEndian.AppendUint16(nil, size.Rows)
+		_ = a.send(monitor.Size, binary.LittleEndian.AppendUint16(data, size.Columns))
+	}
+}
+
+// caught are the signals that would leave the terminal in raw mode, and those
+// that tell of it. One that is ignored stays so, as nohup(1) wants it.
+func caught() chan os.Signal {
+	const room = 16
+	signals := make(chan os.Signal, room)
+	ignored := program.Ignored()
+	for _, s := range []unix.Signal{
+		unix.SIGWINCH, unix.SIGCONT, unix.SIGTSTP, unix.SIGPIPE,
+		unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
+	} {
+		if !slices.Contains(ignored, s) {
+			signal.Notify(signals, s)
 		}
+	}
+	return signals
+}
+
+// follow does what signals want of this terminal; the container hears of none.
+func (a *attached) follow(signals <-chan os.Signal, left chan<- leaving) {
+	for s := range signals {
+		switch s {
+		case unix.SIGWINCH:
+		case unix.SIGPIPE:
+			continue // the write tells
+		case unix.SIGCONT:
+			a.window.again()
+		case unix.SIGTSTP:
+			_ = a.window.end()
+			_ = stop() // refused by nobody
+			_ = a.window.begin()
+		default:
+			if number, ok := s.(unix.Signal); ok {
+				left <- leaving{code: signalExitBase + int(number)}
+			}
+			return
+		}
+		a.sendSize()
 	}
 }
 
 // passInput ends with the input, or with the keys that leave.
-func (a *attached) passInput() error {
+func (a *attached) passInput(left chan<- leaving) {
 	const chunk = 16 << 10
 	buf := make([]byte, chunk)
+	terminal := tty.Is(int(a.streams.in.Fd()))
 	for {
 		n, err := a.streams.in.Read(buf)
 		if n > 0 {
-			data, leave := a.look(buf[:n])
-			if len(data) > 0 {
-				if a.send(monitor.Input, data) != nil {
-					return nil //nolint:nilerr // the container has ended: output tells
-				}
+			data, leave := a.keys.look(buf[:n])
+			if len(data) > 0 && a.send(monitor.Input, data) != nil {
+				return // the container has ended: output tells
 			}
 			if leave {
-				return errDetached
+				left <- leaving{}
+				return
 			}
 		}
-		if err != nil {
-			_ = a.send(monitor.EndOfInput, nil)
-			return nil //nolint:nilerr // whatever ends the input, it ends
+		if err == nil {
+			continue
 		}
+		if a.window != nil || terminal && !tty.Is(int(a.streams.in.Fd())) {
+			left <- leaving{code: signalExitBase + int(unix.SIGHUP)} // nobody is there any more: the container goes on
+			return
+		}
+		_ = a.send(monitor.Input, a.keys.rest())
+		_ = a.send(monitor.EndOfInput, nil)
+		return
 	}
 }
 
-// look finds the keys that leave, which are kept back until it is clear that
-// they are others.
-func (a *attached) look(typed []byte) (data []byte, leave bool) {
-	if len(a.keys) == 0 || !a.terminal {
-		return typed, false
-	}
-	for _, b := range typed {
-		if b == a.keys[a.typed] {
-			if a.typed++; a.typed == len(a.keys) {
-				return data, true
-			}
-			continue
-		}
-		data = append(data, a.keys[:a.typed]...)
-		a.typed = 0
-		if b == a.keys[0] {
-			a.typed = 1
-			continue
-		}
-		data = append(data, b)
-	}
-	return data, false
+// passOutput ends with the container.
+func (a *attached) passOutput(left chan<- leaving) {
+	code, err := a.copyOutput()
+	left <- leaving{code: code, err: err, ended: err == nil}
 }
 
-func (a *attached) passOutput() error {
+// copyOutput returns the exit code that comes at the end.
+func (a *attached) copyOutput() (int, error) {
 	const chunk = 64 << 10
 	buf := make([]byte, chunk)
 	var have []byte
 	for {
 		n, err := a.socket.Read(buf)
 		if err != nil || n == 0 {
-			return nil //nolint:nilerr // the monitor has ended, or let us go
+			return 0, errLetGo
 		}
 		have = append(have, buf[:n]...)
 		for {
 			kind, data, rest, ok, err := monitor.Cut(have)
 			if err != nil {
-				return err
+				return 0, err
 			}
 			if !ok {
 				break
 			}
 			to := a.streams.out
-			if kind == monitor.ErrorOutput {
+			switch kind {
+			case monitor.ErrorOutput:
 				to = a.streams.err
+			case monitor.End:
+				if len(data) == 1 {
+					return int(data[0]), nil
+				}
+			case monitor.Output, monitor.Input, monitor.EndOfInput, monitor.Size:
 			}
 			if _, err := to.Write(data); err != nil {
-				return err
+				return 0, err
 			}
 			have = rest
 		}

@@ -53,6 +53,16 @@ func (w *console) end() error {
 	return err
 }
 
+// again goes into raw mode once more: a shell sets its own when it notices that
+// a job has been stopped, which SIGSTOP does unheard.
+func (w *console) again() {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.restore != nil && tty.Where() != tty.Background {
+		_, _ = tty.Raw(w.in) // it may be gone
+	}
+}
+
 // resize gives the container's terminal the console's size.
 func (w *console) resize(c *launch.Container) {
 	if size, err := tty.SizeOf(w.in); err == nil {
@@ -100,6 +110,9 @@ func (f *forwarder) pass(s unix.Signal) {
 	case slices.Contains([]unix.Signal{unix.SIGINT, unix.SIGQUIT}, s) && tty.Where() == tty.Foreground:
 		_ = f.container.SignalGroup(s)
 	default:
+		if s == unix.SIGCONT && f.window != nil {
+			f.window.again()
+		}
 		_ = f.container.Signal(s)
 	}
 }

@@ -14,6 +14,7 @@ const (
 	mostClients = 64
 	mostBehind  = 1 << 20  // bytes that a client has not taken
 	mostInput   = 64 << 10 // bytes that the command has not taken
+	moment      = 200 * time.Millisecond
 )
 
 // client is somebody who is attached. One that does not read is let go: it
@@ -96,14 +97,18 @@ func (c *client) wants(room bool) (events int16) {
 	return events
 }
 
-// send gives a client a message, now or when it takes more.
+// send gives a client a message, now or when it takes more. One that is far
+// behind has a moment to catch up: whoever reads at all loses nothing.
 func (c *client) send(kind Kind, data []byte) {
 	if c.closed {
 		return
 	}
 	c.out = Append(c.out, kind, data)
 	c.flush()
-	c.closed = c.closed || len(c.out) > mostBehind
+	if len(c.out) > mostBehind {
+		c.drain(time.Now().Add(moment), mostBehind/2) //nolint:mnd // half of it, so that this is not for every chunk
+		c.closed = c.closed || len(c.out) > mostBehind
+	}
 }
 
 func (c *client) flush() {
@@ -120,10 +125,9 @@ func (c *client) flush() {
 	}
 }
 
-// drain gives a client a moment to take what is left.
-func (c *client) drain() {
-	const patience = 2 * time.Second
-	for deadline := time.Now().Add(patience); len(c.out) > 0 && !c.closed && time.Now().Before(deadline); {
+// drain gives a client until then to take all but so much of what is left.
+func (c *client) drain(deadline time.Time, but int) {
+	for len(c.out) > but && !c.closed && time.Now().Before(deadline) {
 		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}, int(time.Until(deadline).Milliseconds()))
 		c.flush()
 	}
@@ -168,15 +172,12 @@ func (m *Monitor) serve(e event) {
 func (m *Monitor) obey(kind Kind, data []byte) {
 	switch kind {
 	case Input:
-		if m.inputFD() != 0 {
-			m.input = append(m.input, data...)
-			m.feed()
-		}
+		m.take(data)
 	case EndOfInput:
 		m.endInput()
 	case Size:
 		m.resize(data)
-	case Output, ErrorOutput: // not for us
+	case Output, ErrorOutput, End: // not for us
 	}
 }
 

@@ -33,6 +33,8 @@ type Monitor struct {
 	fds       descriptors
 	clients   []*client
 	input     []byte // for the command, which it has not taken yet
+	last      byte   // of the input so far
+	noMore    bool   // input: its pipe is closed once all is taken
 	log       *logs.Writer
 	buf       []byte
 }
@@ -89,8 +91,13 @@ func (m *Monitor) start(config *state.Config, plan *rootless.Plan) (err error) {
 	if err := errors.Join(m.container.Deliver(), redirect(-1, -1, -1)); err != nil {
 		return errors.Join(err, m.container.Kill())
 	}
-	if plan.Process.Terminal {
-		m.fds.Out = m.container.Master()
+	if !plan.Process.Terminal {
+		return nil
+	}
+	m.fds.Out = m.container.Master()
+	// A command that does not read holds up nothing else.
+	if err := unix.SetNonblock(m.fds.Out, true); err != nil {
+		return errors.Join(os.NewSyscallError("nonblock", err), m.container.Kill())
 	}
 	return nil
 }
@@ -319,25 +326,45 @@ func (m *Monitor) inputFD() int {
 
 // feed gives the command its input.
 func (m *Monitor) feed() {
-	n, err := unix.Write(m.inputFD(), m.input)
-	if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-		m.input = nil // it reads no more
+	if len(m.input) > 0 {
+		n, err := unix.Write(m.inputFD(), m.input)
+		switch {
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		case err != nil:
+			m.input = nil // it reads no more
+		default:
+			m.input = m.input[n:]
+		}
+	}
+	if m.noMore && len(m.input) == 0 && m.fds.In != 0 {
+		_ = unix.Close(m.fds.In)
+		m.fds.In = 0
+	}
+}
+
+// take keeps input until the command takes it.
+func (m *Monitor) take(data []byte) {
+	if m.inputFD() == 0 || m.noMore || len(data) == 0 {
 		return
 	}
-	m.input = m.input[max(n, 0):]
+	m.input = append(m.input, data...)
+	m.last = data[len(data)-1]
+	m.feed()
 }
 
 // endInput tells the command that there is no more input.
 func (m *Monitor) endInput() {
-	const endOfInput = 4 // VEOF, ctrl-D
-	switch {
-	case m.container.Master() >= 0:
-		m.input = append(m.input, endOfInput)
-	case m.fds.In != 0:
+	if m.container.Master() < 0 {
+		m.noMore = true
 		m.feed()
-		_ = unix.Close(m.fds.In)
-		m.fds.In = 0
+		return
 	}
+	const endOfInput = 4 // VEOF, ctrl-D
+	if m.last != 0 && m.last != '\n' {
+		m.take([]byte{endOfInput}) // this one only ends the line
+	}
+	m.take([]byte{endOfInput})
+	m.last = 0
 }
 
 // resize gives the container's terminal a client's size.
@@ -359,10 +386,16 @@ func (m *Monitor) finish() (int, error) {
 		}
 	}
 	_ = m.log.Flush(time.Now())
+	code, err := m.container.Wait()
+	const patience = 2 * time.Second
+	deadline := time.Now().Add(patience)
 	for _, c := range m.clients {
-		c.drain()
+		if err == nil {
+			c.send(End, []byte{byte(code)})
+		}
+		c.drain(deadline, 0)
 	}
-	return m.container.Wait()
+	return code, err
 }
 
 func (m *Monitor) close() {

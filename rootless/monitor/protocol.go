@@ -10,14 +10,15 @@ import (
 //	kind, 1 byte | length, 4 bytes, little endian | that many bytes
 //
 //	client                              monitor
-//	  |  hello: what it wants             |
+//	  |  input, end of input, size        |
 //	  |---------------------------------->|
-//	  |  input, end, size                 |
-//	  |---------------------------------->|
-//	  |            output, error output   |
+//	  |             output, error output  |
 //	  |<----------------------------------|
-//	  |     the end, once there is no more|
+//	  |  the end, once there is no more   |
 //	  |<----------------------------------|
+//
+// A connection that ends without the end is one of a client that was too slow,
+// or of a monitor that was killed.
 
 // Kind is a message's.
 type Kind byte
@@ -29,6 +30,7 @@ const (
 	Size        Kind = 's' // of the client's window: rows and columns, 2 bytes each
 	Output      Kind = 'o'
 	ErrorOutput Kind = 'x'
+	End         Kind = 'q' // of the container: its exit code, 1 byte
 )
 
 const (
