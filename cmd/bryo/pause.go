@@ -38,13 +38,26 @@ func pauseAll(name string, args []string, s streams, from, to state.Status) int 
 			if r.Status != from {
 				return fmt.Errorf("container %s is %s\nfix: only one that is %s can be %sd", r.Name, r.Status, from, name)
 			}
-			if err := setPaused(e, r, to == state.Paused); err != nil {
-				return err
-			}
-			r.Status = to
-			return nil
+			return setStatus(e, r, to)
 		})
 	})
+}
+
+// setStatus pauses a container or lets it go on. It is paused as long as any of its
+// processes may be: unpause helps also if this one is killed on the way.
+func setStatus(e *state.Entry, r *state.Record, to state.Status) error {
+	before := r.Status
+	r.Status = state.Paused
+	if err := e.Save(r); err != nil {
+		return err
+	}
+	err := setPaused(e, r, to == state.Paused)
+	if err == nil {
+		r.Status = to
+		return nil
+	}
+	r.Status = before
+	return errors.Join(err, e.Save(r))
 }
 
 // setPaused stops all processes or continues them. Cgroups could do so, too, but
