@@ -124,7 +124,7 @@ func (a *attached) run(e *state.Entry, restarts bool) (code int, err error) {
 	case errors.Is(why.err, unix.EPIPE):
 		return signalExitBase + int(unix.SIGPIPE), nil
 	case why.ended && !restarts:
-		_, _ = waitFor(e.ID) // so that others know, too
+		_, _ = waitFor(e) // so that others know, too
 	}
 	return why.code, why.err
 }
@@ -139,11 +139,10 @@ func whyLetGo(e *state.Entry) error {
 		ended(supervisor, time.Second) // if that is the reason
 		_ = unix.Close(supervisor)
 	}
-	if r, err = e.Record(); err != nil {
+	if r, err = e.Now(); err != nil {
 		return err
 	}
-	boot, err := state.BootID()
-	if err == nil && r.Truth(boot) == state.Dead {
+	if r.Status == state.Dead {
 		return errUnknownEnd(r)
 	}
 	return fmt.Errorf("attach: the container goes on without this client, which did not take its output in time\nfix: bryo logs -f %s for all of it", r.Name)

@@ -52,14 +52,14 @@ func onContainer(store *state.Store, name string, do func(*state.Entry, *state.R
 	if err != nil {
 		return err
 	}
-	record, err := entry.Record()
+	record, err := entry.Now()
 	if err != nil {
 		record = nil // damaged: some can do without
 	}
 	return do(entry, record)
 }
 
-// oneContainer opens the container that is named, with its record.
+// oneContainer opens the container that is named, with its record as it is now.
 func oneContainer(name string) (*state.Entry, *state.Record, error) {
 	store, err := state.Open()
 	if err != nil {
@@ -69,7 +69,7 @@ func oneContainer(name string) (*state.Entry, *state.Record, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	record, err := entry.Record()
+	record, err := entry.Now()
 	return entry, record, err
 }
 
@@ -80,11 +80,7 @@ func errNotRunning(r *state.Record) error {
 
 // needRunning refuses a container that does not run.
 func needRunning(r *state.Record) error {
-	boot, err := state.BootID()
-	if err != nil {
-		return err
-	}
-	if t := r.Truth(boot); t != state.Running && t != state.Paused {
+	if r.Status != state.Running && r.Status != state.Paused {
 		return errNotRunning(r)
 	}
 	return nil
@@ -141,15 +137,13 @@ func listed(all bool) (shown []*state.Record, damaged []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	boot, err := state.BootID()
 	shown = []*state.Record{}
 	for _, r := range records {
-		r.Status = r.Truth(boot)
-		if all || r.Status == state.Running || r.Status == state.Paused {
+		if all || needRunning(r) == nil || r.Status == state.Restarting {
 			shown = append(shown, r)
 		}
 	}
-	return shown, damaged, err
+	return shown, damaged, nil
 }
 
 func table(records []*state.Record, now time.Time) string {
@@ -184,7 +178,7 @@ func word(r *state.Record, now time.Time) string {
 		return fmt.Sprintf("%s %s", r.Status, age(now.Sub(r.Started)))
 	case state.Exited:
 		return fmt.Sprintf("exited (%d) %s ago", r.ExitCode, age(now.Sub(r.Finished)))
-	case state.Created, state.Dead:
+	case state.Created, state.Restarting, state.Dead:
 	}
 	return string(r.Status)
 }

@@ -98,10 +98,9 @@ func (r *request) detached(s streams) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	entry.Unlock()
 	code, err := supervised(entry.ID, s)
 	if err != nil || code != exitOK {
-		return code, errors.Join(err, entry.Lock(), entry.Remove())
+		return code, errors.Join(err, withdraw(entry))
 	}
 	if r.life.PIDFile != "" {
 		record, err := entry.Record()
@@ -113,6 +112,20 @@ func (r *request) detached(s streams) (int, error) {
 		}
 	}
 	return write(s, config.Name+"\n"), nil
+}
+
+// withdraw forgets a container that did not start, unless somebody else did, or
+// has started it again.
+func withdraw(e *state.Entry) error {
+	err := e.Lock()
+	if err != nil {
+		return goneIsFine(err)
+	}
+	defer e.Unlock()
+	if r, err := e.Record(); err == nil && r.Supervisor.PID != os.Getpid() && r.Supervisor.Lives() {
+		return nil
+	}
+	return goneIsFine(e.Remove())
 }
 
 // started is what a supervisor says once the command runs.

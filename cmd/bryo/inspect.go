@@ -26,10 +26,6 @@ func runInspect(args []string, s streams) int {
 	if flags.NArg() == 0 {
 		return report(s, errors.New("no container was named\nfix: bryo ps -a lists yours"))
 	}
-	boot, err := state.BootID()
-	if err != nil {
-		return report(s, err)
-	}
 	var list []inspected
 	for _, name := range flags.Args() {
 		e, r, err := oneContainer(name)
@@ -41,7 +37,6 @@ func runInspect(args []string, s streams) int {
 			return report(s, err)
 		}
 		i := inspected{Record: r, Options: config.Options, Dir: e.Path("")}
-		r.Status = r.Truth(boot)
 		if plan, err := e.Plan(); err == nil { // there is none before it ran
 			plan.Process.Seccomp.Filter = nil // nobody reads it: its hash is there
 			i.Plan = plan

@@ -67,7 +67,7 @@ func runLogs(args []string, s streams) int {
 	}
 	defer dir.Close()
 	if r.follow {
-		r.options.Follow = untilEnd(record)
+		r.options.Follow = untilEnd(entry, record)
 	}
 	err = logs.Read(int(dir.Fd()), r.options, func(e logs.Entry) error { return r.print(s, e) })
 	if errors.Is(err, unix.ENOENT) { // it was removed, or never ran
@@ -90,17 +90,11 @@ func (r *logsRequest) print(s streams, e logs.Entry) error {
 }
 
 // untilEnd is closed when nobody looks after the container any more.
-func untilEnd(r *state.Record) <-chan struct{} {
+func untilEnd(e *state.Entry, r *state.Record) <-chan struct{} {
 	over := make(chan struct{})
-	supervisor, err := r.Supervisor.Open()
-	if err != nil {
-		close(over)
-		return over
-	}
 	go func() {
 		defer close(over)
-		ended(supervisor, -1)
-		_ = unix.Close(supervisor)
+		_, _ = unattended(e, r)
 	}()
 	return over
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"bryo/rootless/state"
 )
@@ -31,23 +32,21 @@ func runRestart(args []string, s streams) int {
 		if r == nil {
 			return damaged(e)
 		}
-		if err := stopContainer(e, r, *patience); err != nil {
+		if err := stopContainer(e, *patience); err != nil {
 			return err
 		}
 		return startAgain(e, s)
 	})
 }
 
+// startAgain starts a container. It is this process's until its supervisor
+// signs, so that no other starts it, too.
 func startAgain(e *state.Entry, s streams) error {
-	running := false
-	err := e.Change(func(r *state.Record) error {
-		if running = r.Supervisor.Lives(); running {
-			return nil
-		}
-		r.Stopping, r.Restarts, r.Pause, r.Status = false, 0, 0, state.Created
-		r.Supervisor, r.Init, r.Entrance = state.Process{}, state.Process{}, state.Process{}
-		return nil
-	})
+	self, err := state.ProcessOf(os.Getpid())
+	if err != nil {
+		return err
+	}
+	running, err := claim(e, self)
 	if err != nil || running {
 		return err
 	}
@@ -56,6 +55,27 @@ func startAgain(e *state.Entry, s streams) error {
 		err = fmt.Errorf("container %s did not start", e.ID)
 	}
 	return err
+}
+
+// claim makes a container one's own that nobody looks after. One that has just
+// ended may be somebody's for another moment.
+func claim(e *state.Entry, self state.Process) (running bool, err error) {
+	err = settle(e)
+	if err != nil {
+		return false, err
+	}
+	err = e.Change(func(r *state.Record) error {
+		if running = r.Supervisor.Lives(); running {
+			return nil
+		}
+		if r.Boot, err = state.BootID(); err != nil {
+			return err
+		}
+		r.Stopping, r.Restarts, r.Pause, r.Status, r.Ports = false, 0, 0, state.Created, nil
+		r.Supervisor, r.Init, r.Entrance = self, state.Process{}, state.Process{}
+		return nil
+	})
+	return running, err
 }
 
 // runRename gives a container another name.
@@ -89,18 +109,14 @@ func runPrune(args []string, s streams) int {
 	if err != nil {
 		return report(s, err)
 	}
-	boot, err := state.BootID()
-	if err != nil {
-		return report(s, err)
-	}
 	code := exitOK
 	for _, r := range records {
-		if t := r.Truth(boot); t != state.Exited && t != state.Dead {
+		if r.Status != state.Exited && r.Status != state.Dead {
 			continue
 		}
 		e, err := store.Find(r.ID)
 		if err == nil {
-			err = remove(e, r, false)
+			err = remove(e, false)
 		}
 		if err != nil && !errors.Is(err, state.ErrNotFound) {
 			code = report(s, err)

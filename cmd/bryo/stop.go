@@ -3,12 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"bryo/rootless/monitor"
 	"bryo/rootless/state"
 )
 
@@ -48,7 +50,7 @@ func runStop(args []string, s streams) int {
 		if r == nil {
 			return damaged(e)
 		}
-		return stopContainer(e, r, *patience)
+		return stopContainer(e, *patience)
 	})
 }
 
@@ -57,20 +59,14 @@ func damaged(e *state.Entry) error {
 }
 
 // stopContainer returns once the container has ended; one that has, is stopped.
-func stopContainer(e *state.Entry, r *state.Record, patience time.Duration) error {
-	supervisor, err := r.Supervisor.Open()
-	if errors.Is(err, state.ErrGone) {
-		return nil
-	}
-	if err != nil {
+func stopContainer(e *state.Entry, patience time.Duration) error {
+	r, supervisor, err := stopping(e)
+	if err != nil || r == nil {
 		return err
 	}
 	defer unix.Close(supervisor)
 	config, err := e.Config()
 	if err != nil {
-		return err
-	}
-	if err := e.Change(func(r *state.Record) error { r.Stopping = true; return nil }); err != nil {
 		return goneIsFine(err)
 	}
 	number := unix.SIGTERM
@@ -86,6 +82,43 @@ func stopContainer(e *state.Entry, r *state.Record, patience time.Duration) erro
 		return nil
 	}
 	return killContainer(r, supervisor)
+}
+
+// stopping keeps a container from being started by its supervisor, at first or
+// again, and returns how it is from then on, and a pidfd of the supervisor. There
+// is no record if nobody looks after it.
+func stopping(e *state.Entry) (now *state.Record, supervisor int, err error) {
+	supervisor = -1
+	err = e.Change(func(r *state.Record) (err error) {
+		if supervisor, err = r.Supervisor.Open(); err == nil {
+			r.Stopping, now = true, r
+		}
+		return err
+	})
+	if err == nil {
+		return now, supervisor, nil
+	}
+	if supervisor >= 0 {
+		_ = unix.Close(supervisor)
+	}
+	if errors.Is(err, state.ErrGone) {
+		err = nil
+	}
+	return nil, -1, goneIsFine(err)
+}
+
+// settle waits until the supervisor is gone that has just noted the end of its
+// container.
+func settle(e *state.Entry) error {
+	r, err := e.Record()
+	if err != nil || r.Status != state.Exited {
+		return err
+	}
+	if supervisor, err := r.Supervisor.Open(); err == nil {
+		ended(supervisor, killPatience)
+		_ = unix.Close(supervisor)
+	}
+	return nil
 }
 
 // killContainer ends what runs, and its supervisor if that does not notice.
@@ -176,15 +209,12 @@ func runKill(args []string, s streams) int {
 		if number != unix.SIGKILL {
 			return signalInit(r, number)
 		}
-		if err := e.Change(func(r *state.Record) error { r.Stopping = true; return nil }); err != nil {
-			return goneIsFine(err)
-		}
-		supervisor, err := r.Supervisor.Open()
-		if err != nil {
-			return nil // it has ended
+		now, supervisor, err := stopping(e)
+		if err != nil || now == nil {
+			return err
 		}
 		defer unix.Close(supervisor)
-		return killContainer(r, supervisor)
+		return killContainer(now, supervisor)
 	})
 }
 
@@ -198,7 +228,11 @@ func runWait(args []string, s streams) int {
 		return report(s, errors.New("no container was named\nfix: bryo ps -a lists yours"))
 	}
 	for _, name := range flags.Args() {
-		code, err := waitFor(name)
+		e, _, err := oneContainer(name)
+		if err != nil {
+			return report(s, err)
+		}
+		code, err := waitFor(e)
 		if err != nil {
 			return report(s, err)
 		}
@@ -209,39 +243,52 @@ func runWait(args []string, s streams) int {
 	return exitOK
 }
 
-// waitFor returns the exit code of a container, even of one that is forgotten
-// as soon as it ends.
-func waitFor(name string) (int, error) {
-	e, r, err := oneContainer(name)
+// waitFor returns the exit code of a container once it has ended, also of one that
+// is forgotten then.
+func waitFor(e *state.Entry) (int, error) {
+	follower, err := e.Follow()
 	if err != nil {
 		return 0, err
 	}
-	exit, err := e.Exit()
-	if err != nil {
-		return 0, err
+	defer follower.Close()
+	return lastCode(e, follower)
+}
+
+func lastCode(e *state.Entry, follower *state.Follower) (int, error) {
+	r, err := e.Record()
+	if err == nil {
+		r, err = unattended(e, r)
 	}
-	defer exit.Close()
-	if supervisor, err := r.Supervisor.Open(); err == nil {
-		ended(supervisor, -1)
-		_ = unix.Close(supervisor)
-	}
-	last := r
-	if r, err = e.Record(); err == nil {
-		last = r
-	} else if !errors.Is(err, state.ErrNotFound) {
-		return 0, err
-	}
-	if last.Status == state.Exited {
-		return last.ExitCode, nil
-	}
-	if code, ok := state.ExitCode(exit); ok && err != nil {
+	if code, left := follower.Code(); left && errors.Is(err, state.ErrNotFound) {
 		return code, nil
 	}
-	return 0, errUnknownEnd(last)
+	if err != nil {
+		return 0, err
+	}
+	if r.Status != state.Exited {
+		return 0, errUnknownEnd(r)
+	}
+	return r.ExitCode, nil
 }
 
 func errUnknownEnd(r *state.Record) error {
 	return fmt.Errorf("container %s: its supervisor was killed, and nobody knows its exit code\nfix: bryo rm %s", r.Name, r.Name)
+}
+
+// unattended waits until nobody looks after a container, and returns how it is
+// then. Who started it hands it over to its supervisor.
+func unattended(e *state.Entry, r *state.Record) (*state.Record, error) {
+	for {
+		supervisor, err := r.Supervisor.Open()
+		if err != nil {
+			return e.Now()
+		}
+		ended(supervisor, -1)
+		_ = unix.Close(supervisor)
+		if r, err = e.Record(); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func rmFlags(s streams) (flags *pflag.FlagSet, force *bool) {
@@ -266,34 +313,63 @@ func runRm(args []string, s streams) int {
 	}
 	names := flags.Args()
 	if *force {
-		names = nil
-		for _, name := range flags.Args() {
-			if _, err := store.Find(name); !errors.Is(err, state.ErrNotFound) {
-				names = append(names, name)
-			}
-		}
+		names = slices.DeleteFunc(names, func(name string) bool {
+			_, err := store.Find(name)
+			return errors.Is(err, state.ErrNotFound)
+		})
 		if len(names) == 0 && flags.NArg() > 0 {
 			return exitOK
 		}
 	}
-	return eachContainer(s, names, func(e *state.Entry, r *state.Record) error { return remove(e, r, *force) })
+	return eachContainer(s, names, func(e *state.Entry, r *state.Record) error {
+		if r == nil {
+			return removeDamaged(e, *force)
+		}
+		return remove(e, *force)
+	})
 }
 
-func remove(e *state.Entry, r *state.Record, force bool) error {
-	if r != nil && r.Supervisor.Lives() {
-		if !force {
+// remove forgets a container. Somebody may start it again meanwhile.
+func remove(e *state.Entry, force bool) error {
+	const tries = 3
+	if err := settle(e); err != nil {
+		return goneIsFine(err)
+	}
+	for i := 1; ; i++ {
+		if force {
+			if err := stopContainer(e, 0); err != nil {
+				return err
+			}
+		}
+		if err := e.Lock(); err != nil {
+			return goneIsFine(err)
+		}
+		r, err := e.Record()
+		if err != nil || !r.Supervisor.Lives() {
+			return goneIsFine(e.Remove())
+		}
+		e.Unlock()
+		if !force || i == tries {
 			return fmt.Errorf("container %s runs\nfix: bryo stop %s first, or bryo rm -f %s", r.Name, r.Name, r.Name)
 		}
-		if err := stopContainer(e, r, 0); err != nil {
+	}
+}
+
+// removeDamaged forgets a container whose record cannot tell who looks after it:
+// the kernel knows who listens.
+func removeDamaged(e *state.Entry, force bool) error {
+	if keeper, err := monitor.Keeper(e.Path("")); err == nil {
+		defer unix.Close(keeper)
+		if !force {
+			return fmt.Errorf("container %s runs, and its state is damaged\nfix: bryo rm -f %s", e.ID, e.ID)
+		}
+		if err := unix.PidfdSendSignal(keeper, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 			return err
 		}
+		ended(keeper, killPatience)
 	}
 	if err := e.Lock(); err != nil {
 		return goneIsFine(err)
-	}
-	if r, err := e.Record(); err == nil && r.Supervisor.Lives() { // somebody started it meanwhile
-		e.Unlock()
-		return fmt.Errorf("container %s runs\nfix: bryo rm -f %s", r.Name, r.Name)
 	}
 	return goneIsFine(e.Remove())
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/rootless"
 	"bryo/rootless/monitor"
 	"bryo/rootless/ns"
 	"bryo/rootless/state"
@@ -90,10 +91,31 @@ func (v *supervisor) start(s streams) error {
 // failed notes that a container could not be started again. Of one that never
 // ran whoever asked for it hears.
 func (v *supervisor) failed(why error) int {
-	if r, err := v.entry.Record(); err == nil && !r.Started.IsZero() {
+	r, err := v.entry.Record()
+	switch {
+	case err != nil || r.Started.IsZero():
+	case errors.Is(why, errStopped):
+		_ = v.ended(r.ExitCode, "")
+	default:
 		_ = v.ended(exitFailed, why.Error())
 	}
 	return exitFailed
+}
+
+// What keeps a supervisor from starting its container.
+var (
+	errStopped = errors.New("the container was stopped before its command ran")
+	errTaken   = errors.New("whoever started the container is gone, or somebody else has started it\nfix: bryo ps -a shows how it is; try again")
+)
+
+// mine says that the supervisor may change the record: it has signed, or whoever
+// started it did and still waits for it.
+func mine(r *state.Record) error {
+	self, err := state.ProcessOf(os.Getpid())
+	if err == nil && r.Supervisor != self && r.Supervisor.PID != os.Getppid() {
+		err = errTaken
+	}
+	return err
 }
 
 // sign says who looks after the container.
@@ -102,11 +124,16 @@ func (v *supervisor) sign() error {
 	if err != nil {
 		return err
 	}
-	boot, err := state.BootID()
-	if err != nil {
-		return err
-	}
-	return v.entry.Change(func(r *state.Record) error { r.Supervisor, r.Boot = self, boot; return nil })
+	return v.entry.Change(func(r *state.Record) error {
+		if err := mine(r); err != nil {
+			return err
+		}
+		if r.Stopping {
+			return errStopped
+		}
+		r.Supervisor = self
+		return nil
+	})
 }
 
 // begin makes the container once.
@@ -146,13 +173,20 @@ func (v *supervisor) begin(s streams) error {
 	if err := os.Chdir("/"); err != nil { // nobody's directory is kept busy
 		return err
 	}
-	return v.entry.Change(func(r *state.Record) error {
-		r.Status, r.Init, r.Entrance, r.Started, r.Error = state.Running, init, entrance, time.Now(), ""
-		for _, p := range plan.Network.Config.Publish {
-			r.Ports = append(r.Ports, p.String())
-		}
-		return nil
-	})
+	return v.entry.Change(func(r *state.Record) error { return began(r, init, entrance, plan) })
+}
+
+// began notes that the command runs. If it is not to any more, this process
+// ends, and with it the container.
+func began(r *state.Record, init, entrance state.Process, plan *rootless.Plan) error {
+	if r.Stopping {
+		return errStopped
+	}
+	r.Status, r.Init, r.Entrance, r.Started, r.Error, r.Ports = state.Running, init, entrance, time.Now(), "", nil
+	for _, p := range plan.Network.Config.Publish {
+		r.Ports = append(r.Ports, p.String())
+	}
+	return nil
 }
 
 // run waits for the container's end, notes it, and starts it again if that is
@@ -166,23 +200,28 @@ func (v *supervisor) run() error {
 	if err != nil || !again {
 		return errors.Join(err, v.ended(code, ""))
 	}
-	time.Sleep(pause)
+	v.rest(pause)
 	return v.restart(code)
 }
 
-// ended notes the end, or forgets the container.
+// ended notes the end, or forgets the container, at one moment.
 func (v *supervisor) ended(code int, why string) error {
-	err := v.entry.Change(func(r *state.Record) error {
-		r.Status, r.ExitCode, r.Error, r.Finished, r.Ports = state.Exited, code, why, time.Now(), nil
-		return v.entry.End(code)
-	})
-	if err == nil && v.config.Options.Remove {
-		if err := v.entry.Lock(); err != nil {
-			return err
-		}
-		return v.entry.Remove()
+	if err := v.entry.Lock(); err != nil {
+		return err
 	}
-	return err
+	defer v.entry.Unlock()
+	r, err := v.entry.Record()
+	if err == nil {
+		err = mine(r)
+	}
+	if err != nil {
+		return err
+	}
+	if v.config.Options.Remove {
+		return v.entry.Leave(code)
+	}
+	r.Status, r.ExitCode, r.Error, r.Finished, r.Ports = state.Exited, code, why, time.Now(), nil
+	return v.entry.Save(r)
 }
 
 const (
@@ -207,9 +246,23 @@ func (v *supervisor) restarts(code int) (again bool, pause time.Duration, err er
 		}
 		pause = min(max(firstPause, 2*r.Pause), mostPause)
 		r.Restarts, r.Pause, r.ExitCode = r.Restarts+1, pause, code
+		r.Status, r.Init, r.Ports = state.Restarting, state.Process{}, nil
 		return nil
 	})
 	return again, pause, err
+}
+
+// rest waits before the container is started again, unless it is stopped or
+// removed meanwhile.
+func (v *supervisor) rest(pause time.Duration) {
+	const look = 50 * time.Millisecond
+	for end := time.Now().Add(pause); ; {
+		left := time.Until(end)
+		if r, err := v.entry.Record(); left <= 0 || err != nil || r.Stopping {
+			return
+		}
+		time.Sleep(min(left, look))
+	}
 }
 
 // restart begins anew, as a process that remembers nothing.

@@ -209,14 +209,7 @@ func running(store *state.Store, names []string) ([]*state.Record, error) {
 		return list, nil
 	}
 	all, _, err := store.List()
-	if err != nil {
-		return nil, err
-	}
-	boot, err := state.BootID()
-	return slices.DeleteFunc(all, func(r *state.Record) bool {
-		t := r.Truth(boot)
-		return t != state.Running && t != state.Paused
-	}), err
+	return slices.DeleteFunc(all, func(r *state.Record) bool { return needRunning(r) != nil }), err
 }
 
 // consumption is a table of what containers use; before holds their processor time

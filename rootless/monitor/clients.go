@@ -73,6 +73,28 @@ func Dial(dir string) (int, error) {
 	return fd, nil
 }
 
+// Keeper returns a pidfd of the process that looks after the container whose
+// directory this is, as the kernel knows it: who listens. The caller closes it.
+func Keeper(dir string) (pidfd int, err error) {
+	fd, err := Dial(dir)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fd)
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return -1, os.NewSyscallError("getsockopt", err)
+	}
+	if pidfd, err = unix.PidfdOpen(int(peer.Pid), 0); err != nil {
+		return -1, os.NewSyscallError("pidfd_open", err)
+	}
+	again, err := Dial(dir) // it still lives: the number was its own
+	if err != nil {
+		return -1, errors.Join(err, unix.Close(pidfd))
+	}
+	return pidfd, unix.Close(again)
+}
+
 func (m *Monitor) accept() {
 	fd, _, err := unix.Accept4(m.fds.Listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 	if err != nil {

@@ -6,13 +6,14 @@
 //	    containers/ID/config.json     what it is: written once
 //	                 /record.json     how it is: replaced as a whole
 //	                 /plan.json       what was decided when it was started last
-//	                 /lock            flock(2), by whoever changes it
-//	                 /exit            its exit code, for those that wait
-//	                 /log, /log.1     what it said
 //	                 /attach          the monitor's socket
-//	    names/NAME -> ID
+//	                 /lock            flock(2), by whoever changes it; at last the exit code,
+//	                                  for those who have it open when all this goes
+//	                 /log, /log.1     what it said
+//	    names/NAME -> ID              if the record says so, too
 //
-// Every file is replaced by rename, so that a process that dies at any moment
-// leaves the old or the new one. Whether a container runs is never believed:
+// Every file is replaced by rename, and a container's directory comes and goes
+// by rename, so that a process that dies at any moment leaves the old or the new
+// one. What else it leaves, List removes. Whether a container runs is never believed:
 // the kernel is asked whether the recorded process is still that process.
 package state

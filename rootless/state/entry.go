@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +22,6 @@ const (
 	recordFile = "record.json"
 	planFile   = "plan.json"
 	lockFile   = "lock"
-	exitFile   = "exit"
 )
 
 // Config is what a container was asked to be. It does not change.
@@ -83,12 +84,7 @@ func (e *Entry) Lock() error {
 	if err != nil {
 		return e.gone(err)
 	}
-	for {
-		if err = unix.Flock(int(file.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err == nil {
+	if err = flock(file, unix.LOCK_EX); err == nil {
 		_, err = os.Lstat(e.Path(lockFile)) // or it was removed meanwhile
 	}
 	if err != nil {
@@ -130,19 +126,48 @@ func (e *Entry) Save(r *Record) error { return e.write(recordFile, r) }
 // SavePlan keeps what was decided, for those that join the container.
 func (e *Entry) SavePlan(plan *rootless.Plan) error { return e.write(planFile, plan) }
 
-// Record is how the container is.
+// Record is how the container is. Processes of another run of the machine are
+// none: their numbers may be others' by now.
 func (e *Entry) Record() (*Record, error) {
 	r := &Record{}
 	if err := e.read(recordFile, r); err != nil {
 		return nil, err
 	}
+	if r.ID != e.ID {
+		return nil, e.damaged(recordFile, errOther)
+	}
+	if r.Boot != e.store.boot {
+		r.Supervisor, r.Init = Process{}, Process{}
+	}
 	return r, nil
+}
+
+// Now is the record, with the status as the kernel has it. One that was
+// replaced before the kernel could be asked is read again.
+func (e *Entry) Now() (*Record, error) {
+	r, err := e.Record()
+	for err == nil {
+		said := *r
+		if r.Status = said.truth(); r.Status == said.Status {
+			break
+		}
+		var again *Record
+		if again, err = e.Record(); err == nil && again.Status == said.Status && again.Supervisor == said.Supervisor {
+			break
+		}
+		r = again
+	}
+	return r, err
 }
 
 // Config is what it was asked to be.
 func (e *Entry) Config() (*Config, error) {
 	c := &Config{}
-	return c, e.read(configFile, c)
+	err := e.read(configFile, c)
+	if err == nil && c.ID != e.ID {
+		err = e.damaged(configFile, errOther)
+	}
+	return c, err
 }
 
 // Plan is what was decided when it was started last.
@@ -151,14 +176,28 @@ func (e *Entry) Plan() (*rootless.Plan, error) {
 	return p, e.read(planFile, p)
 }
 
-// Rename gives the container another name.
+// Rename gives the container another name. The record decides: whoever is
+// killed before or after it is replaced leaves a name that nobody has.
 func (e *Entry) Rename(name string) error {
+	if err := e.Lock(); err != nil {
+		return err
+	}
+	defer e.Unlock()
+	unlock, err := e.store.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	r, err := e.Record()
+	if err != nil {
+		return err
+	}
 	if err := e.store.link(name, e.ID); err != nil {
 		return err
 	}
-	var old string
-	err := e.Change(func(r *Record) error { old, r.Name = r.Name, name; return nil })
-	if err != nil {
+	old := r.Name
+	r.Name = name
+	if err := e.Save(r); err != nil {
 		e.store.unlink(name, e.ID)
 		return err
 	}
@@ -169,15 +208,55 @@ func (e *Entry) Rename(name string) error {
 // Remove removes the state. The caller has the lock, and knows that the
 // container does not run.
 func (e *Entry) Remove() error {
-	if r, err := e.Record(); err == nil {
+	defer e.Unlock()
+	unlock, err := e.store.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	r, damaged := e.Record()
+	if err := os.Rename(e.dir, e.dir+aside); err != nil {
+		return e.gone(err)
+	}
+	if damaged == nil {
 		e.store.unlink(r.Name, e.ID)
 	} else {
 		e.store.forget(e.ID)
 	}
-	err := os.RemoveAll(e.dir)
-	e.Unlock()
-	return err
+	return os.RemoveAll(e.dir + aside)
 }
+
+// Leave is Remove by the supervisor of a container that has ended. Those who
+// follow it learn the exit code.
+func (e *Entry) Leave(code int) error {
+	if _, err := e.lock.WriteAt([]byte(strconv.Itoa(code)), 0); err != nil {
+		return errors.Join(err, e.Remove())
+	}
+	return e.Remove()
+}
+
+// Follow returns what tells the exit code of a container that was forgotten when
+// it ended: the lock file, which is never replaced. The caller closes it.
+func (e *Entry) Follow() (*Follower, error) {
+	file, err := os.OpenFile(e.Path(lockFile), os.O_RDONLY|os.O_CREATE, fileMode)
+	return &Follower{file}, e.gone(err)
+}
+
+// Follower remembers a container that may be forgotten.
+type Follower struct{ file *os.File }
+
+// Code is what the supervisor left; ok is false if it left nothing.
+func (f *Follower) Code() (code int, ok bool) {
+	text, err := io.ReadAll(f.file)
+	if err != nil {
+		return 0, false
+	}
+	code, err = strconv.Atoi(string(text))
+	return code, err == nil
+}
+
+// Close forgets it.
+func (f *Follower) Close() error { return f.file.Close() }
 
 // forget gives up whatever names lead to a container: its record cannot tell.
 func (s *Store) forget(id string) {
@@ -187,35 +266,17 @@ func (s *Store) forget(id string) {
 	}
 }
 
-// End notes the exit code where those that wait find it after the container was
-// forgotten: see Exit.
-func (e *Entry) End(code int) error {
-	file, err := os.OpenFile(e.Path(exitFile), os.O_WRONLY|os.O_CREATE, fileMode)
-	if err != nil {
-		return e.gone(err)
-	}
-	_, err = fmt.Fprintf(file, "%3d", code)
-	return errors.Join(err, file.Close())
-}
-
-// Exit is the file that End writes to, which is read once the supervisor has
-// ended: ExitCode. The caller closes it.
-func (e *Entry) Exit() (*os.File, error) {
-	file, err := os.OpenFile(e.Path(exitFile), os.O_RDONLY|os.O_CREATE, fileMode)
-	return file, e.gone(err)
-}
-
-// ExitCode reads an exit code; ok is false if none was noted.
-func ExitCode(exit *os.File) (code int, ok bool) {
-	_, err := fmt.Fscanf(exit, "%3d", &code)
-	return code, err == nil
-}
-
 func (e *Entry) gone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", e.ID, ErrNotFound)
 	}
 	return err
+}
+
+var errOther = errors.New("it is not this container's")
+
+func (e *Entry) damaged(name string, why error) error {
+	return fmt.Errorf("the state of container %s is damaged: %s: %w\nfix: bryo rm -f %s", e.ID, name, why, e.ID)
 }
 
 func (e *Entry) read(name string, into any) error {
@@ -224,10 +285,10 @@ func (e *Entry) read(name string, into any) error {
 		if _, gone := os.Lstat(e.dir); gone != nil {
 			return e.gone(err)
 		}
-		return fmt.Errorf("the state of container %s is damaged: %w\nfix: bryo rm -f %s", e.ID, err, e.ID)
+		return e.damaged(name, errors.Unwrap(err))
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("the state of container %s is damaged: %s: %w\nfix: bryo rm -f %s", e.ID, name, err, e.ID)
+		return e.damaged(name, err)
 	}
 	return nil
 }

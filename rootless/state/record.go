@@ -17,11 +17,12 @@ type Status string
 
 // What a container can be.
 const (
-	Created Status = "created" // its command has not been executed yet
-	Running Status = "running"
-	Paused  Status = "paused"
-	Exited  Status = "exited"
-	Dead    Status = "dead" // its supervisor was killed, or the machine stopped: no exit code is known
+	Created    Status = "created" // its command has not been executed yet
+	Running    Status = "running"
+	Paused     Status = "paused"
+	Restarting Status = "restarting" // it has ended, and is to be started again in a moment
+	Exited     Status = "exited"
+	Dead       Status = "dead" // its supervisor was killed, or the machine stopped: no exit code is known
 )
 
 // Record is how a container is.
@@ -30,7 +31,7 @@ type Record struct {
 	Created       time.Time
 	Root, Command string
 	Status        Status
-	Supervisor    Process
+	Supervisor    Process // or who is about to start it
 	Init          Process // its PID 1
 	Entrance      Process // whose namespaces can be entered: PID 1, or the command where that one hides
 	Boot          string  // of the machine that they run on
@@ -126,16 +127,10 @@ func BootID() (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// Truth is the status as the kernel has it: what is recorded as running may
+// truth is the status as the kernel has it: what is recorded as running may
 // have been killed.
-func (r *Record) Truth(boot string) Status {
-	if r.Status == Exited || r.Status == Dead {
-		return r.Status
-	}
-	if r.Boot == "" && r.Supervisor.PID == 0 {
-		return r.Status // nobody has begun
-	}
-	if r.Boot == boot && r.Supervisor.Lives() {
+func (r *Record) truth() Status {
+	if r.Status == Exited || r.Supervisor.Lives() {
 		return r.Status
 	}
 	return Dead

@@ -17,6 +17,7 @@ import (
 // Store is the user's containers.
 type Store struct {
 	path string
+	boot string // this run of the machine
 }
 
 const (
@@ -36,7 +37,11 @@ func Open() (*Store, error) {
 	} else if err := trusted(dir); err != nil {
 		return nil, err
 	}
-	s := &Store{filepath.Join(dir, "bryo")}
+	boot, err := BootID()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{filepath.Join(dir, "bryo"), boot}
 	for _, part := range []string{"", "containers", "names"} {
 		if err := own(filepath.Join(s.path, part)); err != nil {
 			return nil, err
@@ -71,31 +76,68 @@ func (s *Store) name(name string) string { return filepath.Join(s.path, "names",
 // ErrExists means that a name is taken.
 var ErrExists = errors.New("the name is taken")
 
+// aside ends the name of a directory that is no container yet, or no more: it is
+// made and emptied there, so that a container is there as a whole or not at all.
+const aside = ".aside"
+
+// lock keeps others from making, naming and removing containers meanwhile. Who
+// needs a container's lock, too, takes that first.
+func (s *Store) lock() (unlock func(), err error) {
+	dir, err := os.Open(s.path)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(dir, unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	return func() { _ = dir.Close() }, nil
+}
+
+func flock(file *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(file.Fd()), how); !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("flock", err)
+		}
+	}
+}
+
 // Create begins a container's state. An empty name stands for one that nobody
-// has. The entry is locked.
+// has. Until a supervisor signs, the container is this process's: if that dies,
+// the container is dead.
 func (s *Store) Create(config *Config) (*Entry, error) {
-	id, err := newID()
+	self, err := ProcessOf(os.Getpid())
 	if err != nil {
 		return nil, err
 	}
-	config.ID = id
-	dir := s.container(id)
-	if err := os.Mkdir(dir, dirMode); err != nil {
+	if config.ID, err = newID(); err != nil {
 		return nil, err
 	}
-	e := &Entry{store: s, ID: id, dir: dir}
-	err = e.Lock()
+	unlock, err := s.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	e := s.at(config.ID)
+	half := &Entry{store: s, ID: e.ID, dir: e.dir + aside}
+	if err := os.Mkdir(half.dir, dirMode); err != nil {
+		return nil, err
+	}
+	err = s.claim(config)
 	if err == nil {
-		err = s.claim(config)
+		err = half.write(configFile, config)
 	}
 	if err == nil {
-		err = e.write(configFile, config)
+		err = half.Save(&Record{
+			ID: e.ID, Name: config.Name, Created: config.Created, Root: config.root(), Command: config.command(),
+			Status: Created, Supervisor: self, Boot: s.boot,
+		})
 	}
 	if err == nil {
-		err = e.Save(&Record{ID: id, Name: config.Name, Created: config.Created, Root: config.root(), Command: config.command(), Status: Created})
+		err = os.Rename(half.dir, e.dir)
 	}
 	if err != nil {
-		return nil, errors.Join(err, e.Remove())
+		s.unlink(config.Name, e.ID)
+		return nil, errors.Join(err, os.RemoveAll(half.dir))
 	}
 	return e, nil
 }
@@ -122,32 +164,66 @@ func (s *Store) claim(config *Config) error {
 	return ErrExists
 }
 
-// link makes a name lead to a container. One whose container is gone is free.
+// link makes a name lead to a container. One that no container has is free,
+// wherever it leads. The caller has the store's lock.
 func (s *Store) link(name, id string) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	for range 2 {
-		err := os.Symlink(id, s.name(name))
-		if !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		other, err := os.Readlink(s.name(name))
-		if err != nil {
-			continue // it was just given up
-		}
-		if _, err := os.Lstat(s.container(other)); err == nil {
-			break
-		}
-		_ = os.Remove(s.name(name))
+	if _, taken := s.holder(name); taken {
+		return fmt.Errorf("container %s: %w\nfix: choose another --name, or remove that container: bryo rm %s", name, ErrExists, name)
 	}
-	return fmt.Errorf("container %s: %w\nfix: choose another --name, or remove that container: bryo rm %s", name, ErrExists, name)
+	if err := os.Remove(s.name(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(id, s.name(name))
+}
+
+// holder is the id of the container that a name leads to, if it has that name.
+// What somebody left who was killed while he gave or took a name does not count;
+// a container whose record nobody can read keeps what leads to it.
+func (s *Store) holder(name string) (id string, taken bool) {
+	if CheckName(name) != nil {
+		return "", false
+	}
+	id, err := os.Readlink(s.name(name))
+	if err != nil || !isID(id) {
+		return "", false
+	}
+	r, err := s.at(id).Record()
+	if err != nil {
+		return id, !errors.Is(err, ErrNotFound)
+	}
+	return id, r.Name == name
 }
 
 // unlink gives a name up if it is the container's.
 func (s *Store) unlink(name, id string) {
 	if target, err := os.Readlink(s.name(name)); err == nil && target == id {
 		_ = os.Remove(s.name(name))
+	}
+}
+
+// sweep removes what is left of those that were killed while they made, named or
+// removed a container. Whoever does so now is not disturbed.
+func (s *Store) sweep() {
+	dir, err := os.Open(s.path)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	if flock(dir, unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return
+	}
+	halves, _ := filepath.Glob(s.container("*" + aside))
+	for _, half := range halves {
+		_ = os.RemoveAll(half)
+	}
+	names, _ := os.ReadDir(filepath.Join(s.path, "names"))
+	for _, n := range names {
+		if _, taken := s.holder(n.Name()); !taken {
+			_ = os.Remove(s.name(n.Name()))
+		}
 	}
 }
 
@@ -168,70 +244,94 @@ var ErrNotFound = errors.New("there is no such container")
 // Find opens the container that a name, an id or the beginning of an id stands
 // for.
 func (s *Store) Find(ref string) (*Entry, error) {
-	if CheckName(ref) == nil {
-		if id, err := os.Readlink(s.name(ref)); err == nil && isID(id) {
-			if e, err := s.open(id); err == nil {
-				return e, nil
-			}
-		}
+	if id, ok := s.holder(ref); ok {
+		return s.at(id), nil
 	}
-	var found []string
-	ids, err := s.ids()
+	ids, _, err := s.ids()
 	if err != nil {
 		return nil, err
 	}
+	var found []string
 	for _, id := range ids {
 		if ref != "" && strings.HasPrefix(id, ref) {
 			found = append(found, id)
 		}
 	}
+	if len(found) == 0 {
+		found = s.called(ref, ids)
+	}
 	switch len(found) {
 	case 0:
 		return nil, fmt.Errorf("%s: %w\nfix: bryo ps -a lists your containers", ref, ErrNotFound)
 	case 1:
-		return s.open(found[0])
+		return s.at(found[0]), nil
 	default:
 		return nil, fmt.Errorf("%s: the ids of %d containers begin so\nfix: write more of it, or the name", ref, len(found))
 	}
 }
 
-func (s *Store) open(id string) (*Entry, error) {
-	dir := s.container(id)
-	if _, err := os.Lstat(dir); err != nil {
-		return nil, fmt.Errorf("%s: %w", id, ErrNotFound)
+// called are the containers that have a name which does not lead to them.
+func (s *Store) called(name string, ids []string) (found []string) {
+	for _, id := range ids {
+		if r, err := s.at(id).Record(); err == nil && r.Name == name {
+			found = append(found, id)
+		}
 	}
-	return &Entry{store: s, ID: id, dir: dir}, nil
+	return found
 }
 
-// List opens all containers, the oldest first. Those that vanish meanwhile, or
-// whose record nobody can read, are left out of the first and named in the
-// second.
+// at is the entry of an id, whether it is there or not.
+func (s *Store) at(id string) *Entry { return &Entry{store: s, ID: id, dir: s.container(id)} }
+
+// List opens all containers, the oldest first, as they are now. Those that
+// vanish meanwhile, or whose record nobody can read, are left out of the first
+// and named in the second.
 func (s *Store) List() (records []*Record, damaged []string, err error) {
-	ids, err := s.ids()
+	ids, stale, err := s.ids()
 	if err != nil {
 		return nil, nil, err
 	}
+	names := map[string]string{}
 	for _, id := range ids {
-		e := &Entry{store: s, ID: id, dir: s.container(id)}
-		switch r, err := e.Record(); {
+		switch r, err := s.at(id).Now(); {
 		case err == nil:
 			records = append(records, r)
+			names[r.Name] = id
 		case !errors.Is(err, ErrNotFound):
 			damaged = append(damaged, id)
 		}
+	}
+	if stale || s.misled(names) {
+		s.sweep()
 	}
 	slices.SortFunc(records, func(a, b *Record) int { return a.Created.Compare(b.Created) })
 	return records, damaged, nil
 }
 
-func (s *Store) ids() ([]string, error) {
+// misled says whether there are names that lead elsewhere than these.
+func (s *Store) misled(names map[string]string) bool {
+	dir, err := os.Open(filepath.Join(s.path, "names"))
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	list, _ := dir.Readdirnames(-1)
+	return slices.ContainsFunc(list, func(name string) bool {
+		id, err := os.Readlink(s.name(name))
+		return err != nil || names[name] != id
+	})
+}
+
+// ids are those of the containers; stale says that there is something else.
+func (s *Store) ids() (ids []string, stale bool, err error) {
 	dir, err := os.Open(filepath.Join(s.path, "containers"))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
-	return slices.DeleteFunc(names, func(n string) bool { return !isID(n) }), err
+	ids = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !isID(n) })
+	return ids, len(ids) < len(names), err
 }
 
 const idBytes = 6
