@@ -44,7 +44,39 @@ func VethPair(p *program.Program, mtu uint32) program.Arg {
 	p.Syscall(unix.SYS_SETNS, home, program.Num(unix.CLONE_NEWNET))
 	p.Close(home)
 	configure(p, mtu)
+	cut(p)
 	return peer
+}
+
+// cut has the container's kernel cut what many packets are made of, but for TCP,
+// which alone the other end knows how to: a program may send datagrams in one
+// piece (udp(7), UDP_SEGMENT), and older kernels cannot put that into a struct
+// virtio_net_hdr. The words are those of ETHTOOL_SFEATURES, linux/ethtool.h, the
+// bits those of linux/netdev_features.h. A kernel that knows them not is
+// without what they stand for.
+func cut(p *program.Program) {
+	const (
+		gre, greChecksum, ipip4, ipip6        = 1 << 22, 1 << 23, 1 << 24, 1 << 25
+		udpTunnel, udpTunnelChecksum, partial = 1 << 26, 1 << 27, 1 << 28
+		sctp                                  = 1 << 30
+		datagrams, fragments                  = 1 << (33 - 32), 1 << (34 - 32) // of the second word
+	)
+	ne := binary.NativeEndian
+	off := ne.AppendUint32(nil, unix.ETHTOOL_SFEATURES)
+	for _, word := range []uint32{
+		2, // words, of each a mask and what it is to be
+		gre | greChecksum | ipip4 | ipip6 | udpTunnel | udpTunnelChecksum | partial | sctp, 0,
+		datagrams | fragments, 0,
+	} {
+		off = ne.AppendUint32(off, word)
+	}
+	name := ne.Uint64([]byte(Interface + "\x00\x00\x00\x00"))
+	request := p.Vector(program.Num(name), program.Num(0), program.Blob(string(off)), program.Num(0), program.Num(0)) // struct ifreq
+	p.Step("cut early", "what is no TCP")
+	socket := p.SyscallResult("socket", unix.SYS_SOCKET, program.Num(unix.AF_INET), program.Num(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), program.Num(0))
+	p.Syscall(unix.SYS_IOCTL, socket, program.Num(unix.SIOCETHTOOL), request)
+	p.Tolerate()
+	p.Close(socket)
 }
 
 // ask sends a message to the kernel, which has acted on it when the call is over.

@@ -372,3 +372,45 @@ func BenchmarkDatagrams(b *testing.B) {
 		})
 	}
 }
+
+// Datagrams that a program has the kernel cut arrive as it wants them.
+func TestCutByTheKernel(t *testing.T) {
+	if !again(t, false) {
+		return
+	}
+	_, udpPort := serve(t)
+	world(t, ethernet(), pair, func(*Stack) {
+		segments(t, udpPort)
+	})
+}
+
+func segments(t *testing.T, udpPort string) {
+	t.Helper()
+	c, err := net.Dial("udp", "10.0.2.2:"+udpPort)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer c.Close()
+	raw, err := c.(*net.UDPConn).SyscallConn()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	const size, count = 1000, 20
+	var errno unix.Errno
+	if err := raw.Write(func(fd uintptr) bool {
+		errno = sendSegments(int(fd), bytes.Repeat([]byte("s"), size*count), size)
+		return true
+	}); err != nil || errno != 0 {
+		t.Errorf("%v, %v", err, errno)
+	}
+	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+	buf := make([]byte, largestUDP)
+	for i := range count {
+		if n, err := c.Read(buf); n != size || err != nil {
+			t.Errorf("datagram %d: %d bytes, %v", i, n, err)
+			return
+		}
+	}
+}

@@ -98,8 +98,8 @@ func (l *link) readOne(fd int) (length int, more bool, err error) {
 	body := l.view.AsSlice()
 	n, errno := readv(fd, l.head, body)
 	switch {
-	case errno == unix.EINTR:
-		return 0, true, nil
+	case errno == unix.EINTR || errno == unix.EINVAL:
+		return 0, true, nil // EINVAL: a packet that no vnet header can describe, and that is gone
 	case errno == unix.EAGAIN || errno == unix.EIO || errno == unix.ENETDOWN:
 		return 0, false, nil // nothing there, or set down by the container, which may set it up again
 	case errno != 0:

@@ -36,10 +36,14 @@ func TestEthernet(t *testing.T) {
 	if !again(t, false) {
 		return
 	}
-	const mtu = 1500
 	tcpPort, udpPort := serve(t)
-	pair := func(p *program.Program) program.Arg { return netslirp.VethPair(p, mtu) }
-	world(t, Options{MTU: mtu, Ethernet: true, DNS: echoDNS{}, Decide: decide}, pair, func(*Stack) { check(t, tcpPort, udpPort) })
+	world(t, ethernet(), pair, func(*Stack) { check(t, tcpPort, udpPort) })
+}
+
+func pair(p *program.Program) program.Arg { return netslirp.VethPair(p, netslirp.DefaultMTU) }
+
+func ethernet() Options {
+	return Options{MTU: netslirp.DefaultMTU, Ethernet: true, DNS: echoDNS{}, Decide: decide}
 }
 
 // decide denies port 9, sends port 7 to where there is no route, and takes the
