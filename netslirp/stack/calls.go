@@ -2,6 +2,7 @@ package stack
 
 import (
 	"runtime"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -119,4 +120,10 @@ func count(n uintptr, errno unix.Errno) (int, unix.Errno) {
 		return 0, errno
 	}
 	return int(n), 0
+}
+
+// word is the first of memory that the kernel reads and writes meanwhile.
+func word(memory []byte) *atomic.Uint32 {
+	_ = memory[unsafe.Sizeof(uint32(0))-1]
+	return (*atomic.Uint32)(unsafe.Pointer(&memory[0]))
 }

@@ -33,9 +33,12 @@ type link struct {
 	tap      func([]byte, bool)
 	echo     func(packet []byte) bool // takes echo requests, which netstack would answer itself
 
-	head []byte // of what is read, and
-	view *buffer.View
-	acks acks
+	reading sync.Mutex // held while there is a look at
+	head    []byte     // of what is read, and
+	view    *buffer.View
+	ring    *ring // nil until packets have come too fast for one call each
+	refused bool  // there will be none
+	acks    acks
 
 	packets    atomic.Uint64 // from the container
 	dispatcher atomic.Pointer[stack.NetworkDispatcher]
@@ -57,6 +60,7 @@ func newLink(o Options) (*link, error) {
 	}
 	l.head = make([]byte, vnetSize+l.linkSize())
 	if !o.Ethernet {
+		l.refused = true
 		// A device that was made without offloads stays so: it is slower.
 		_ = unix.IoctlSetInt(o.FDs[0], unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6)
 	}
@@ -64,6 +68,12 @@ func newLink(o Options) (*link, error) {
 }
 
 func (l *link) close() {
+	l.reading.Lock()
+	if l.ring != nil {
+		l.ring.close()
+		l.ring, l.refused = nil, true
+	}
+	l.reading.Unlock()
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	l.closed = true
@@ -75,12 +85,17 @@ func (l *link) close() {
 // read delivers packets that have come, at most so many, and says whether there
 // may be more. It does not wait.
 func (l *link) read(fd, most int) (more bool, err error) {
+	l.reading.Lock()
+	defer l.reading.Unlock()
 	long := 0 // bytes in large packets
 	for more = true; more && err == nil && most > 0 && long < mostBytes; most-- {
 		var length int
-		if length, more, err = l.readOne(fd); length >= small {
+		if length, more, err = l.next(fd); length >= small {
 			long += length
 		}
+	}
+	if more && err == nil && long == 0 {
+		err = l.hurry(fd)
 	}
 	if long == 0 && !more {
 		l.acks.hold()
@@ -88,6 +103,29 @@ func (l *link) read(fd, most int) (more bool, err error) {
 		l.flush(true)
 	}
 	return more, err
+}
+
+// next delivers a packet, as readOne, by way of the ring if there is one.
+func (l *link) next(fd int) (length int, more bool, err error) {
+	if l.ring == nil {
+		return l.readOne(fd)
+	}
+	packet, arrived, err := l.ring.first()
+	if arrived == none {
+		return 0, false, err
+	}
+	defer l.ring.pass()
+	switch {
+	case arrived == queued:
+		if length, more, err = l.readOne(fd); !more && err == nil {
+			length, _, err = l.readOne(fd) // the first call may tell of the device
+		}
+	case arrived == framed && len(packet) > len(l.head):
+		head, body := packet[:len(l.head)], packet[len(l.head):]
+		length = len(body)
+		l.deliver(head, body, buffer.MakeWithData(body))
+	}
+	return length, true, err
 }
 
 // readOne delivers a packet; none may be there, or too short a one.
