@@ -42,14 +42,7 @@ func runAttach(args []string, s streams) int {
 	if flags.NArg() != 1 {
 		return report(s, errors.New("attach takes one container\nfix: bryo attach CONTAINER"))
 	}
-	e, r, err := oneContainer(flags.Arg(0))
-	if err == nil {
-		err = needRunning(r)
-	}
-	if err != nil {
-		return report(s, err)
-	}
-	config, err := e.Config()
+	e, config, err := runningContainer(flags.Arg(0))
 	if err != nil {
 		return report(s, err)
 	}
@@ -68,6 +61,19 @@ func runAttach(args []string, s streams) int {
 		return report(s, err)
 	}
 	return code
+}
+
+// runningContainer opens a container that runs, with what it was asked to be.
+func runningContainer(name string) (*state.Entry, *state.Config, error) {
+	e, r, err := oneContainer(name)
+	if err == nil {
+		err = needRunning(r)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := e.Config()
+	return e, config, err
 }
 
 // attached is a terminal, or pipes, that a container's input and output go to.

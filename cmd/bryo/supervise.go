@@ -158,22 +158,29 @@ func (v *supervisor) begin(s streams) error {
 	if err := v.entry.SavePlan(plan); err != nil {
 		return err
 	}
-	init, err := state.ProcessOf(v.monitor.PID())
-	if err != nil && !errors.Is(err, state.ErrGone) { // it may have ended
+	init, entrance, err := processes(v.monitor.PID(), plan)
+	if err != nil {
 		return err
-	}
-	init.PID = v.monitor.PID()
-	entrance := init
-	if len(plan.Joined) > 0 && plan.Process.Init {
-		// That init was executed outside, and hides from the user, too: ptrace(2).
-		if entrance, err = state.FirstChild(init.PID); err != nil {
-			return err
-		}
 	}
 	if err := os.Chdir("/"); err != nil { // nobody's directory is kept busy
 		return err
 	}
 	return v.entry.Change(func(r *state.Record) error { return began(r, init, entrance, plan) })
+}
+
+// processes are a container's PID 1, and the one through which it is entered.
+func processes(pid int, plan *rootless.Plan) (init, entrance state.Process, err error) {
+	init, err = state.ProcessOf(pid)
+	if err != nil && !errors.Is(err, state.ErrGone) { // it may have ended
+		return init, entrance, err
+	}
+	init.PID = pid
+	if len(plan.Joined) == 0 || !plan.Process.Init {
+		return init, init, nil
+	}
+	// That init was executed outside, and hides from the user, too: ptrace(2).
+	entrance, err = state.FirstChild(pid)
+	return init, entrance, err
 }
 
 // began notes that the command runs. If it is not to any more, this process

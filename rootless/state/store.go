@@ -52,7 +52,7 @@ func Open() (*Store, error) {
 
 // own makes a directory that is the user's alone, or finds it so.
 func own(dir string) error {
-	if err := os.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec,nolintlint // the user's own environment says where; whether it is told depends on what is looked at together
 		return fmt.Errorf("keep the state of containers: %w\nfix: set XDG_RUNTIME_DIR to a directory of yours", err)
 	}
 	return trusted(dir)
