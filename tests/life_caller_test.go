@@ -265,7 +265,7 @@ func TestNested(t *testing.T) {
 		args := append(append([]string{"run"}, outer...), "-v", s.bin+":/bin/bryo", s.root, "bryo", "run", "--net", "none", "--userns", "single")
 		return s.bryo(append(append(args, inner...), "/", "sh", "-c", "echo deep; exit 21")...)
 	}
-	if got := nest(nil, nil); got.code != 125 || !strings.Contains(got.err, "max_user_namespaces") {
+	if got := nest(nil, nil); got.code != 125 || !strings.Contains(got.err, "--nest (bryo)") {
 		t.Errorf("without --nest: %+v", got)
 	}
 	if got := nest([]string{"--nest"}, nil); got.code != 125 || !strings.Contains(got.err, "--pid host") {

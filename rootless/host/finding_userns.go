@@ -175,7 +175,7 @@ func (s *symptoms) appArmor(id, what string, a attempt) Finding {
 }
 
 func seccompFix() string {
-	return "outside: --security-opt seccomp=unconfined (Docker, podman), seccompProfile Unconfined (Kubernetes), no RestrictNamespaces= or SystemCallFilter= (systemd)"
+	return "outside: --nest (bryo), --security-opt seccomp=unconfined (Docker, podman), seccompProfile Unconfined (Kubernetes), no RestrictNamespaces= or SystemCallFilter= (systemd)"
 }
 
 // older compares the first two numbers of uname's release.
