@@ -117,7 +117,8 @@ func reap() {
 // command is a command that finds bryo first in its PATH. It is killed when it
 // does not end in time.
 func (s *site) command(name string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(s.t.Context(), longestCommand)
+	// Not the test's own context: those that clean up run commands, too.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), longestCommand)
 	s.t.Cleanup(cancel)
 	if name == "bryo" {
 		name = s.bin

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -46,15 +47,10 @@ func runAttach(args []string, s streams) int {
 	if err != nil {
 		return report(s, err)
 	}
+	a := newAttached(s, config, !*noInput)
 	// What comes from elsewhere than a terminal may hold any bytes.
-	looks := flags.Changed("detach-keys") || tty.Is(int(s.in.Fd()))
-	if *keys == "" {
-		*keys = config.Options.DetachKeys
-	}
-	terminal := config.Spec.Process.Terminal
-	a := &attached{streams: s, terminal: terminal, input: !*noInput && (terminal || config.Options.Interactive)}
-	if terminal && looks {
-		a.keys.all = keysOf(*keys)
+	if a.terminal && (flags.Changed("detach-keys") || tty.Is(int(s.in.Fd()))) {
+		a.keys.all = keysOf(cmp.Or(*keys, config.Options.DetachKeys))
 	}
 	code, err := a.run(e, config.Options.Restart.Policy != "")
 	if err != nil {
@@ -86,6 +82,11 @@ type attached struct {
 
 	socket *os.File
 	sends  sync.Mutex
+}
+
+func newAttached(s streams, config *state.Config, input bool) *attached {
+	terminal := config.Spec.Process.Terminal
+	return &attached{streams: s, terminal: terminal, input: input && (terminal || config.Options.Interactive)}
 }
 
 // leaving is why somebody is attached no more.
