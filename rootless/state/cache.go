@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
-	"strconv"
 )
 
 // Cached is what compute makes of what key says, or made of it before. It is
@@ -31,7 +30,12 @@ func Cached(key string, compute func() ([]byte, error)) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := name + "." + strconv.Itoa(os.Getpid())
+	unlock, err := s.lock()
+	if err != nil {
+		return data, nil
+	}
+	defer unlock()
+	next := name + ".new" // of one who was killed, the next one replaces it
 	if os.WriteFile(next, append([]byte(checksum(data)+"\n"), data...), fileMode) == nil {
 		_ = os.Rename(next, name)
 	}
