@@ -132,6 +132,8 @@ func peerSocket(p *program.Program, mtu uint32) program.Arg {
 	const buffer = 4 << 20
 	option(p, packets, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1)
 	option(p, packets, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
+	// The queue of this end throws all away until a worker of the kernel's has seen that the other is up.
+	option(p, packets, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1)
 	option(p, packets, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
 	p.Tolerate()
 	option(p, packets, unix.SOL_SOCKET, unix.SO_SNDBUF, buffer)
