@@ -24,6 +24,3 @@ const InsideLifelineFD = 3
 
 // Ready is what bryo-net reports when all is well.
 const Ready = "ready\n"
-
-// Queues is how many queues the TUN device has.
-const Queues = 1

@@ -13,29 +13,20 @@ const deviceIndex = 1000
 
 // Tun adds the calls that make the container's network device, in the network
 // namespace that the caller is in: tun.rst of the kernel's documentation. The
-// results are its queues. /dev/net/tun is the host's, so that this comes before
+// result is its descriptor. /dev/net/tun is the host's, so that this comes before
 // the root is entered.
-func Tun(p *program.Program, mtu uint32, queues int) []program.Arg {
+func Tun(p *program.Program, mtu uint32) program.Arg {
 	p.Step("make", "network device "+Interface)
 	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if queues > 1 {
-		flags |= unix.IFF_MULTI_QUEUE
-	}
-	var fds []program.Arg
-	for i := range queues {
-		fd := p.Openat("tun", program.CWD(), "/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		if i == 0 {
-			index := binary.NativeEndian.AppendUint32(nil, deviceIndex)
-			p.Syscall(unix.SYS_IOCTL, fd, program.Num(unix.TUNSETIFINDEX), program.Blob(string(index)))
-		}
-		p.Syscall(unix.SYS_IOCTL, fd, program.Num(unix.TUNSETIFF), request(func(r []byte) { binary.NativeEndian.PutUint16(r, flags) }))
-		fds = append(fds, fd)
-	}
+	fd := p.Openat("tun", program.CWD(), "/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	index := binary.NativeEndian.AppendUint32(nil, deviceIndex)
+	p.Syscall(unix.SYS_IOCTL, fd, program.Num(unix.TUNSETIFINDEX), program.Blob(string(index)))
+	p.Syscall(unix.SYS_IOCTL, fd, program.Num(unix.TUNSETIFF), request(func(r []byte) { binary.NativeEndian.PutUint16(r, flags) }))
 	const offload = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
-	p.Syscall(unix.SYS_IOCTL, fds[0], program.Num(unix.TUNSETOFFLOAD), program.Num(offload))
+	p.Syscall(unix.SYS_IOCTL, fd, program.Num(unix.TUNSETOFFLOAD), program.Num(offload))
 	p.Tolerate() // the kernel then splits segments itself
 	configure(p, mtu)
-	return fds
+	return fd
 }
 
 // request is a struct ifreq for the device: netdevice(7).

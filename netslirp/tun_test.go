@@ -19,9 +19,7 @@ import (
 
 func TestTunListing(t *testing.T) {
 	p := program.New()
-	if got := len(Tun(p, DefaultMTU, 2)); got != 2 {
-		t.Errorf("%d queues", got)
-	}
+	Tun(p, DefaultMTU)
 	var b strings.Builder
 	if err := p.List(&b); err != nil {
 		t.Fatal(err)
@@ -34,7 +32,7 @@ func TestTunListing(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
 	}
-	if got := strings.Count(b.String(), "/dev/net/tun"); got != 2 {
+	if got := strings.Count(b.String(), "/dev/net/tun"); got != 1 {
 		t.Errorf("/dev/net/tun is opened %d times", got)
 	}
 }
@@ -48,7 +46,7 @@ func TestTun(t *testing.T) {
 		inside(t)
 		return
 	}
-	fd := carryOut(t, func(p *program.Program) program.Arg { return Tun(p, DefaultMTU, 1)[0] })
+	fd := carryOut(t, func(p *program.Program) program.Arg { return Tun(p, DefaultMTU) })
 	checkDevice(t)
 	checkFrames(t, fd, 0)
 }
@@ -62,7 +60,7 @@ func TestTunReportsFailure(t *testing.T) {
 		inside(t)
 		return
 	}
-	_, err := start(t, func(p *program.Program) program.Arg { return Tun(p, 1, 1)[0] }) // less than any MTU may be
+	_, err := start(t, func(p *program.Program) program.Arg { return Tun(p, 1) }) // less than any MTU may be
 	if err == nil || !strings.Contains(err.Error(), "configure network device eth0") {
 		t.Errorf("got %v", err)
 	}

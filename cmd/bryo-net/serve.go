@@ -123,19 +123,11 @@ func report(err error) {
 	_ = unix.Close(netslirp.ReportFD)
 }
 
-// devices receives the descriptors of the container's network device.
-func devices(kind netslirp.LinkKind) ([]int, error) {
-	count := netslirp.Queues
-	if kind == netslirp.Veth {
-		count = 1
+// receiveDevice receives the descriptor of the container's network device.
+func receiveDevice() (int, error) {
+	fd, err := program.Receive(netslirp.LinkFD)
+	if err != nil {
+		return -1, fmt.Errorf("receive the network device: %w", err)
 	}
-	var fds []int
-	for range count {
-		fd, err := program.Receive(netslirp.LinkFD)
-		if err != nil {
-			return nil, fmt.Errorf("receive the network device: %w", err)
-		}
-		fds = append(fds, fd)
-	}
-	return fds, unix.Close(netslirp.LinkFD)
+	return fd, unix.Close(netslirp.LinkFD)
 }

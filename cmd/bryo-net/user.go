@@ -31,7 +31,7 @@ type user struct {
 }
 
 func (u *user) start(ctx context.Context) (err error) {
-	fds, err := devices(u.config.Link)
+	device, err := receiveDevice()
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (u *user) start(ctx context.Context) (err error) {
 	})
 	decider := &decider{loopback: u.config.HostLoopback, policy: policy, names: names.Lookup, host: routes.host}
 	options := stack.Options{
-		FDs: fds, Ethernet: u.config.Link == netslirp.Veth, MTU: u.config.MTU, Decide: decider.decide,
+		FD: device, Ethernet: u.config.Link == netslirp.Veth, MTU: u.config.MTU, Decide: decider.decide,
 		DNS: u.resolver, Rate: u.config.Rate, UDPIdle: u.config.UDPIdle, Shared: u.config.Ports(),
 	}
 	if u.log != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -138,7 +139,7 @@ func stored(t *testing.T, names ...string) {
 		t.Fatal(err)
 	}
 	for i, name := range names {
-		entry, err := store.Create(&state.Config{Name: name, Created: time.Unix(int64(i), 0)})
+		entry, err := store.Create(&state.Config{ID: fmt.Sprintf("%012x", i), Name: name, Created: time.Unix(int64(i), 0)})
 		if err != nil {
 			t.Fatal(err)
 		}

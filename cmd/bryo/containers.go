@@ -24,9 +24,20 @@ func verbFlags(name string, s streams) *pflag.FlagSet {
 	return flags
 }
 
-// eachContainer does something to every container that is named, and goes on
-// after one that it could not be done to. done prints the names.
+// eachContainer does something to every container that is named, prints its name,
+// and goes on after one that it could not be done to.
 func eachContainer(s streams, names []string, do func(*state.Entry, *state.Record) error) int {
+	return eachEntry(s, names, func(e *state.Entry) error {
+		r, err := e.Now()
+		if err != nil {
+			return err
+		}
+		return do(e, r)
+	})
+}
+
+// eachEntry is eachContainer also for containers whose record nobody can read.
+func eachEntry(s streams, names []string, do func(*state.Entry) error) int {
 	if len(names) == 0 {
 		return report(s, errors.New("no container was named\nfix: bryo ps -a lists yours"))
 	}
@@ -36,7 +47,11 @@ func eachContainer(s streams, names []string, do func(*state.Entry, *state.Recor
 	}
 	code := exitOK
 	for _, name := range names {
-		if err := onContainer(store, name, do); err != nil {
+		entry, err := store.Find(name)
+		if err == nil {
+			err = do(entry)
+		}
+		if err != nil {
 			code = report(s, err)
 			continue
 		}
@@ -45,18 +60,6 @@ func eachContainer(s streams, names []string, do func(*state.Entry, *state.Recor
 		}
 	}
 	return code
-}
-
-func onContainer(store *state.Store, name string, do func(*state.Entry, *state.Record) error) error {
-	entry, err := store.Find(name)
-	if err != nil {
-		return err
-	}
-	record, err := entry.Now()
-	if err != nil {
-		record = nil // damaged: some can do without
-	}
-	return do(entry, record)
 }
 
 // oneContainer opens the container that is named, with its record as it is now.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"bryo/rootless/host"
 	"bryo/rootless/state"
 )
 
@@ -60,7 +61,7 @@ func parseRestart(text string) (r state.Restart, err error) {
 	return r, fmt.Errorf("%q: write no, always, on-failure or on-failure:TRIES", text)
 }
 
-// check refuses what only makes sense with --detach, or without.
+// checkDetach refuses what only makes sense with --detach, or without.
 func (r *request) checkDetach(flags *pflag.FlagSet) error {
 	d := &r.detach
 	if d.On {
@@ -92,6 +93,9 @@ func (r *request) detached(s streams) (int, error) {
 	}
 	config := &state.Config{Name: r.detach.Name, Created: time.Now(), Spec: r.spec, Options: r.detach.Options}
 	if config.Options.Dir, err = os.Getwd(); err != nil {
+		return 0, err
+	}
+	if config.ID, err = host.NewID(); err != nil {
 		return 0, err
 	}
 	entry, err := store.Create(config)

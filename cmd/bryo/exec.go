@@ -90,7 +90,7 @@ func (r *execRequest) start(name string, s streams) (*launch.Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := (&request{spec: rootless.Spec{Process: rootless.ProcessSpec{Terminal: r.spec.Terminal}}}).checkStreams(s); err != nil {
+	if err := checkStreams(s, r.spec.Terminal); err != nil {
 		return nil, err
 	}
 	facts, err := host.ProbeExec(&config.Spec, &r.spec, record.Entrance.PID)

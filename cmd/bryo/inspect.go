@@ -38,7 +38,7 @@ func runInspect(args []string, s streams) int {
 		}
 		i := inspected{Record: r, Options: config.Options, Dir: e.Path("")}
 		if plan, err := e.Plan(); err == nil { // there is none before it ran
-			plan.Process.Seccomp.Filter = nil // nobody reads it: its hash is there
+			plan.Process.Seccomp.Sum()
 			i.Plan = plan
 		}
 		list = append(list, i)

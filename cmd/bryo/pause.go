@@ -28,9 +28,6 @@ func pauseAll(name string, args []string, s streams, from, to state.Status) int 
 		return report(s, err)
 	}
 	return eachContainer(s, flags.Args(), func(e *state.Entry, r *state.Record) error {
-		if r == nil {
-			return damaged(e)
-		}
 		if err := needRunning(r); err != nil {
 			return err
 		}

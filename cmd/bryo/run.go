@@ -63,7 +63,7 @@ func (r *request) run(s streams) (code int, err error) {
 	if r.detach.On {
 		return r.detached(s)
 	}
-	if err := r.checkStreams(s); err != nil {
+	if err := checkStreams(s, r.spec.Process.Terminal); err != nil {
 		return 0, err
 	}
 	plan, err := plan(&r.spec)
@@ -82,8 +82,8 @@ func (r *request) run(s streams) (code int, err error) {
 
 // checkStreams refuses what would lay a directory of the host open to the
 // container: with one of its own terminal it gets none of them.
-func (r *request) checkStreams(s streams) error {
-	if r.spec.Process.Terminal {
+func checkStreams(s streams, terminal bool) error {
+	if terminal {
 		return nil
 	}
 	for _, stream := range []struct {

@@ -40,11 +40,11 @@ func seccomp(spec *rootless.Spec) (confine.Seccomp, error) {
 		name = seccompDefault
 	}
 	if name == seccompOff {
-		return confine.NewSeccomp(name, nil), nil
+		return confine.Seccomp{Profile: name}, nil
 	}
 	caps := seccompCaps(spec)
 	if filter := confine.Prebuilt(); name == seccompDefault && caps == 0 && filter != nil {
-		return confine.NewSeccomp(name, filter), nil
+		return confine.Seccomp{Profile: name, Filter: filter}, nil
 	}
 	text, err := seccompText(name)
 	if err != nil {
@@ -65,7 +65,7 @@ func seccomp(spec *rootless.Spec) (confine.Seccomp, error) {
 	if err != nil {
 		return confine.Seccomp{}, fmt.Errorf("--seccomp %s: %w", name, err)
 	}
-	return confine.NewSeccomp(name, filter), nil
+	return confine.Seccomp{Profile: name, Filter: filter}, nil
 }
 
 // seccompCaps are the capabilities that a profile's rules may ask about. What

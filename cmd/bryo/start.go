@@ -14,12 +14,7 @@ func runStart(args []string, s streams) int {
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, flags.Args(), func(e *state.Entry, r *state.Record) error {
-		if r == nil {
-			return damaged(e)
-		}
-		return startAgain(e, s)
-	})
+	return eachContainer(s, flags.Args(), func(e *state.Entry, _ *state.Record) error { return startAgain(e, s) })
 }
 
 // runRestart stops containers that run, and starts all.
@@ -28,10 +23,7 @@ func runRestart(args []string, s streams) int {
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, flags.Args(), func(e *state.Entry, r *state.Record) error {
-		if r == nil {
-			return damaged(e)
-		}
+	return eachContainer(s, flags.Args(), func(e *state.Entry, _ *state.Record) error {
 		if err := stopContainer(e, *patience); err != nil {
 			return err
 		}

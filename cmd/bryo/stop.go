@@ -46,16 +46,7 @@ func runStop(args []string, s streams) int {
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, flags.Args(), func(e *state.Entry, r *state.Record) error {
-		if r == nil {
-			return damaged(e)
-		}
-		return stopContainer(e, *patience)
-	})
-}
-
-func damaged(e *state.Entry) error {
-	return fmt.Errorf("the state of container %s is damaged\nfix: bryo rm -f %s", e.ID, e.ID)
+	return eachContainer(s, flags.Args(), func(e *state.Entry, _ *state.Record) error { return stopContainer(e, *patience) })
 }
 
 // stopContainer returns once the container has ended; one that has, is stopped.
@@ -199,9 +190,6 @@ func runKill(args []string, s streams) int {
 		return report(s, err)
 	}
 	return eachContainer(s, flags.Args(), func(e *state.Entry, r *state.Record) error {
-		if r == nil {
-			return damaged(e)
-		}
 		if err := needRunning(r); err != nil {
 			return err
 		}
@@ -321,8 +309,8 @@ func runRm(args []string, s streams) int {
 			return exitOK
 		}
 	}
-	return eachContainer(s, names, func(e *state.Entry, r *state.Record) error {
-		if r == nil {
+	return eachEntry(s, names, func(e *state.Entry) error {
+		if _, err := e.Record(); err != nil {
 			return removeDamaged(e, *force)
 		}
 		return remove(e, *force)

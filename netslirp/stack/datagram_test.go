@@ -220,7 +220,7 @@ func deaf(t testing.TB, decide func(Flow) Decision) *Stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Options{FDs: []int{null}, MTU: 1500, Decide: decide})
+	s, err := New(Options{FD: null, MTU: 1500, Decide: decide})
 	if err != nil {
 		t.Fatal(err)
 	}

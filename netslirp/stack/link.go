@@ -2,7 +2,6 @@ package stack
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -27,7 +26,7 @@ const (
 // takes for many: the virtio header of each says into what it is to be cut, and
 // that its checksum is still to be made.
 type link struct {
-	fds      []int
+	fd       int
 	ethernet bool
 	mtu      uint32
 	tap      func([]byte, bool)
@@ -49,20 +48,15 @@ type link struct {
 }
 
 func newLink(o Options) (*link, error) {
-	l := &link{fds: o.FDs, ethernet: o.Ethernet, mtu: o.MTU, tap: o.Tap}
-	if len(o.FDs) == 0 {
-		return nil, errors.New("no network device")
-	}
-	for _, fd := range o.FDs {
-		if err := unix.SetNonblock(fd, true); err != nil {
-			return nil, fmt.Errorf("network device: %w", err)
-		}
+	l := &link{fd: o.FD, ethernet: o.Ethernet, mtu: o.MTU, tap: o.Tap}
+	if err := unix.SetNonblock(o.FD, true); err != nil {
+		return nil, fmt.Errorf("network device: %w", err)
 	}
 	l.head = make([]byte, vnetSize+l.linkSize())
 	if !o.Ethernet {
 		l.refused = true
 		// A device that was made without offloads stays so: it is slower.
-		_ = unix.IoctlSetInt(o.FDs[0], unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6)
+		_ = unix.IoctlSetInt(o.FD, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6)
 	}
 	return l, nil
 }
@@ -77,25 +71,23 @@ func (l *link) close() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	l.closed = true
-	for _, fd := range l.fds {
-		_ = unix.Close(fd)
-	}
+	_ = unix.Close(l.fd)
 }
 
 // read delivers packets that have come, at most so many, and says whether there
 // may be more. It does not wait.
-func (l *link) read(fd, most int) (more bool, err error) {
+func (l *link) read(most int) (more bool, err error) {
 	l.reading.Lock()
 	defer l.reading.Unlock()
 	long := 0 // bytes in large packets
 	for more = true; more && err == nil && most > 0 && long < mostBytes; most-- {
 		var length int
-		if length, more, err = l.next(fd); length >= small {
+		if length, more, err = l.next(); length >= small {
 			long += length
 		}
 	}
 	if more && err == nil && long == 0 {
-		err = l.hurry(fd)
+		err = l.hurry()
 	}
 	if long == 0 && !more {
 		l.acks.hold()
@@ -106,9 +98,9 @@ func (l *link) read(fd, most int) (more bool, err error) {
 }
 
 // next delivers a packet, as readOne, by way of the ring if there is one.
-func (l *link) next(fd int) (length int, more bool, err error) {
+func (l *link) next() (length int, more bool, err error) {
 	if l.ring == nil {
-		return l.readOne(fd)
+		return l.readOne()
 	}
 	packet, arrived, err := l.ring.first()
 	if arrived == none {
@@ -117,8 +109,8 @@ func (l *link) next(fd int) (length int, more bool, err error) {
 	defer l.ring.pass()
 	switch {
 	case arrived == queued:
-		if length, more, err = l.readOne(fd); !more && err == nil {
-			length, _, err = l.readOne(fd) // the first call may tell of the device
+		if length, more, err = l.readOne(); !more && err == nil {
+			length, _, err = l.readOne() // the first call may tell of the device
 		}
 	case arrived == framed && len(packet) > len(l.head):
 		head, body := packet[:len(l.head)], packet[len(l.head):]
@@ -129,12 +121,12 @@ func (l *link) next(fd int) (length int, more bool, err error) {
 }
 
 // readOne delivers a packet; none may be there, or too short a one.
-func (l *link) readOne(fd int) (length int, more bool, err error) {
+func (l *link) readOne() (length int, more bool, err error) {
 	if l.view == nil {
 		l.view = buffer.NewViewSize(largest)
 	}
 	body := l.view.AsSlice()
-	n, errno := readv(fd, l.head, body)
+	n, errno := readv(l.fd, l.head, body)
 	switch {
 	case errno == unix.EINTR || errno == unix.EINVAL:
 		return 0, true, nil // EINVAL: a packet that no vnet header can describe, and that is gone
@@ -243,8 +235,7 @@ func (l *link) WritePackets(packets stack.PacketBufferList) (int, tcpip.Error) {
 		if l.tap != nil {
 			l.tap(packet.ToView().AsSlice(), true)
 		}
-		fd := l.fds[packet.Hash%uint32(len(l.fds))]
-		if errno := l.write(fd, parts); errno == unix.EBADF || errno == unix.EBADFD {
+		if errno := l.write(parts); errno == unix.EBADF || errno == unix.EBADFD {
 			return i, &tcpip.ErrClosedForSend{}
 		} // anything else is lost, as on a wire
 	}
@@ -264,17 +255,17 @@ func (l *link) sendAs(head [vnetSize]byte, packet []byte) {
 	if l.tap != nil {
 		l.tap(packet, true)
 	}
-	_ = l.write(l.fds[0], append(parts, packet))
+	_ = l.write(append(parts, packet))
 }
 
 // write puts a packet on the device unless that is closed.
-func (l *link) write(fd int, parts [][]byte) unix.Errno {
+func (l *link) write(parts [][]byte) unix.Errno {
 	l.writing.RLock()
 	defer l.writing.RUnlock()
 	if l.closed {
 		return unix.EBADF
 	}
-	return writev(fd, parts)
+	return writev(l.fd, parts)
 }
 
 func (l *link) linkSize() int {

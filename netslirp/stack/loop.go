@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,15 +25,14 @@ const edge = 1 << 31
 // be done at once, on one goroutine: a packet, what netstack makes of it and the
 // host's socket meet without anybody being woken.
 type loop struct {
-	epoll   int
-	file    *os.File // of epoll: waits in the runtime's poller
-	raw     syscall.RawConn
-	bell    int // an eventfd, which others ring
-	devices []int
-	device  device
-	parks   func() // is called when nothing is left to do
-	events  [mostEvents]unix.EpollEvent
-	guests  atomic.Int32 // goroutines of this process that wait in the runtime's poller
+	epoll  int
+	file   *os.File // of epoll: waits in the runtime's poller
+	raw    syscall.RawConn
+	bell   int // an eventfd, which others ring
+	device device
+	parks  func() // is called when nothing is left to do
+	events [mostEvents]unix.EpollEvent
+	guests atomic.Int32 // goroutines of this process that wait in the runtime's poller
 
 	mu      sync.Mutex
 	sockets map[int32]*socket // by their numbers
@@ -48,7 +46,7 @@ type loop struct {
 // device is what the loop moves packets from and to.
 type device interface {
 	// read delivers packets, at most so many, and says whether there may be more.
-	read(fd, most int) (more bool, err error)
+	read(most int) (more bool, err error)
 	// flush sends what has been held back for a turn of the loop, or all.
 	flush(all bool)
 }
@@ -84,11 +82,11 @@ const (
 	wantsRest                    // it may have been idle for long
 )
 
-// ofDevice is the generation of devices and of the bell.
+// ofDevice is the generation of the device and of the bell.
 const ofDevice = 0
 
-func newLoop(devices []int, d device) (*loop, error) {
-	l := &loop{devices: devices, device: d, sockets: make(map[int32]*socket), bell: -1}
+func newLoop(d device) (*loop, error) {
+	l := &loop{device: d, sockets: make(map[int32]*socket), bell: -1}
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -194,26 +192,25 @@ func (l *loop) stop() {
 	l.ring()
 }
 
-// run does what is ready until stop, or until the device is gone.
-func (l *loop) run() error {
-	for _, fd := range append([]int{l.bell}, l.devices...) {
-		if err := l.watch(fd, unix.EPOLLIN, ofDevice); err != nil {
-			return err
-		}
+// run does what is ready until stop, or until the device, whose descriptor fd
+// is, is gone.
+func (l *loop) run(fd int) error {
+	if err := errors.Join(l.watch(l.bell, unix.EPOLLIN, ofDevice), l.watch(fd, unix.EPOLLIN, ofDevice)); err != nil {
+		return err
 	}
-	var more []int // devices that may have packets
+	more := false // the device may have packets
 	for {
-		count, stopped, err := l.wait(len(more) > 0)
+		count, stopped, err := l.wait(more)
 		if stopped || err != nil {
 			return err
 		}
 		for _, event := range l.events[:count] {
-			if fd, is := l.dispatch(event); is && !slices.Contains(more, fd) {
-				more = append(more, fd)
-			}
+			more = l.dispatch(event) || more
 		}
-		if more, err = l.readAll(more); err != nil {
-			return fmt.Errorf("the network device is gone: %w", err)
+		if more {
+			if more, err = l.device.read(mostPackets); err != nil {
+				return fmt.Errorf("the network device is gone: %w", err)
+			}
 		}
 		runtime.Gosched() // netstack's goroutines take the packets
 		for _, s := range l.takeReady() {
@@ -223,8 +220,8 @@ func (l *loop) run() error {
 	}
 }
 
-// dispatch returns the number of a device, if that is what the event is of.
-func (l *loop) dispatch(event unix.EpollEvent) (device int, is bool) {
+// dispatch says whether the event is the device's.
+func (l *loop) dispatch(event unix.EpollEvent) bool {
 	switch {
 	case event.Pad != ofDevice:
 		l.mu.Lock()
@@ -238,9 +235,9 @@ func (l *loop) dispatch(event unix.EpollEvent) (device int, is bool) {
 		var count [8]byte
 		_, _ = unix.Read(l.bell, count[:])
 	default:
-		return int(event.Fd), true
+		return true
 	}
-	return 0, false
+	return false
 }
 
 func wantsOf(events uint32) (w wants) {
@@ -254,21 +251,6 @@ func wantsOf(events uint32) (w wants) {
 		w |= hostEnds
 	}
 	return w
-}
-
-// readAll returns the devices that may have more.
-func (l *loop) readAll(devices []int) ([]int, error) {
-	left := devices[:0]
-	for _, fd := range devices {
-		more, err := l.device.read(fd, mostPackets)
-		if err != nil {
-			return nil, err
-		}
-		if more {
-			left = append(left, fd)
-		}
-	}
-	return left, nil
 }
 
 func (l *loop) takeReady() []*socket {

@@ -79,15 +79,15 @@ func newRing(fd int) (*ring, error) {
 // most of what those cost is saved. Before, it would be memory that a quiet
 // container needs not, and time at its start; and what is lost while it is made
 // is lost where packets are lost anyway.
-func (l *link) hurry(fd int) error {
+func (l *link) hurry() error {
 	if l.ring != nil || l.refused {
 		return nil
 	}
-	counts, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	counts, err := unix.GetsockoptTpacketStats(l.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err == nil && counts.Drops == 0 {
 		return nil
 	}
-	l.ring, err = newRing(fd)
+	l.ring, err = newRing(l.fd)
 	l.refused = err != nil
 	if errors.Is(err, errRing) {
 		return err

@@ -80,11 +80,11 @@ func FuzzRing(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, frame []byte) {
 		memory := make([]byte, frameSize)
 		copy(memory, frame)
-		l := &link{ethernet: true, head: make([]byte, vnetSize+ethernetSize), ring: &ring{memory: memory}}
+		l := &link{fd: -1, ethernet: true, head: make([]byte, vnetSize+ethernetSize), ring: &ring{memory: memory}}
 		if memory[0]&unix.TP_STATUS_COPY != 0 {
 			return // there is no socket
 		}
-		_, _, _ = l.next(-1)
+		_, _, _ = l.next()
 	})
 }
 
@@ -114,7 +114,7 @@ func haveRing(t *testing.T, s *Stack) bool {
 	s.link.reading.Lock()
 	defer s.link.reading.Unlock()
 	var err error
-	if s.link.ring, err = newRing(s.link.fds[0]); err != nil || s.link.ring == nil {
+	if s.link.ring, err = newRing(s.link.fd); err != nil || s.link.ring == nil {
 		t.Errorf("no ring: %v", err)
 		return false
 	}
@@ -178,7 +178,8 @@ func TestNoRing(t *testing.T) {
 		t.Errorf("%v, %v", r, err)
 	}
 	l := &link{}
-	if err := l.hurry(fd); l.ring != nil || !l.refused || err != nil {
+	l.fd = fd
+	if err := l.hurry(); l.ring != nil || !l.refused || err != nil {
 		t.Errorf("%+v, %v", l.ring, err)
 	}
 }

@@ -53,10 +53,10 @@ type DNSHandler interface {
 	Answer(ctx context.Context, query []byte, tcp bool) []byte
 }
 
-// Options is what a Stack is made of. FDs and Decide are needed.
+// Options is what a Stack is made of. FD and Decide are needed.
 type Options struct {
-	FDs      []int // nonblocking queues of a TUN device with vnet headers, or one packet socket
-	Ethernet bool  // it is a packet socket
+	FD       int  // a TUN device with vnet headers, or a packet socket
+	Ethernet bool // it is a packet socket
 	MTU      uint32
 	Decide   func(Flow) Decision
 	DNS      DNSHandler
@@ -106,7 +106,7 @@ func New(options Options) (*Stack, error) {
 	if s.link, err = newLink(options); err != nil {
 		return nil, err
 	}
-	if s.loop, err = newLoop(options.FDs, s.link); err != nil {
+	if s.loop, err = newLoop(s.link); err != nil {
 		return nil, err
 	}
 	if options.Shared {
@@ -179,7 +179,7 @@ func (s *Stack) Run(ctx context.Context) error {
 	tidy := time.AfterFunc(quiet, s.tidy)
 	defer tidy.Stop()
 	s.loop.parks = func() { tidy.Reset(quiet) }
-	err := s.loop.run()
+	err := s.loop.run(s.options.FD)
 	s.loop.end()
 	return err
 }

@@ -212,7 +212,7 @@ func FuzzFrame(f *testing.F) {
 	}
 	f.Cleanup(func() { _ = unix.Close(pipe[0]) })
 	deny := func(Flow) Decision { return Decision{Verdict: netslirp.Deny} }
-	s, err := New(Options{FDs: []int{pipe[1]}, MTU: 1500, Decide: deny, DNS: echoDNS{}})
+	s, err := New(Options{FD: pipe[1], MTU: 1500, Decide: deny, DNS: echoDNS{}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func up(name string) error {
 }
 
 func tun(mtu uint32) func(*program.Program) program.Arg {
-	return func(p *program.Program) program.Arg { return netslirp.Tun(p, mtu, 1)[0] }
+	return func(p *program.Program) program.Arg { return netslirp.Tun(p, mtu) }
 }
 
 // world runs a stack, and inside on a thread in the container's namespace.
@@ -96,7 +96,7 @@ func world(t *testing.T, o Options, build func(*program.Program) program.Arg, in
 	if !ok {
 		return
 	}
-	o.FDs = []int{fd}
+	o.FD = fd
 	s, err := New(o)
 	if err != nil {
 		close(running)

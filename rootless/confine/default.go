@@ -78,26 +78,27 @@ func encode(program []unix.SockFilter) []byte {
 // Seccomp is a container's filter.
 type Seccomp struct {
 	Profile string // default, strict, off, or the file it is from
-	Hash    string // of the filter; "" for none
+	Hash    string `json:",omitempty"` // of the filter, once it is summed up
 	Filter  []byte `json:",omitempty"`
 }
 
-// NewSeccomp names a filter.
-func NewSeccomp(profile string, filter []byte) Seccomp {
-	if len(filter) == 0 {
-		return Seccomp{Profile: profile}
+// Sum puts the filter's hash in its place, for people.
+func (s *Seccomp) Sum() {
+	if len(s.Filter) > 0 {
+		sum := sha256.Sum256(s.Filter)
+		s.Hash, s.Filter = hex.EncodeToString(sum[:]), nil
 	}
-	sum := sha256.Sum256(filter)
-	return Seccomp{Profile: profile, Hash: hex.EncodeToString(sum[:]), Filter: filter}
 }
 
 // Instructions is the filter's length.
 func (s *Seccomp) Instructions() int { return len(s.Filter) / instructionSize }
 
 func (s Seccomp) String() string {
-	if s.Hash == "" {
+	count := s.Instructions()
+	if count == 0 {
 		return s.Profile
 	}
+	s.Sum()
 	const shown = 12
-	return fmt.Sprintf("%s, %d instructions, sha256 %s", s.Profile, s.Instructions(), s.Hash[:shown])
+	return fmt.Sprintf("%s, %d instructions, sha256 %s", s.Profile, count, s.Hash[:shown])
 }

@@ -36,7 +36,7 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 		Limits: limits(spec.Process.Limits),
 	}
 	var err error
-	if facts.ID, err = newID(); err != nil {
+	if facts.ID, err = NewID(); err != nil {
 		return nil, err
 	}
 	if facts.Joined, facts.JoinedIDs, err = join(spec.Namespaces); err != nil {
@@ -103,7 +103,8 @@ func readAccounts(root *fsroot.Root, r *rootless.RootFacts, user string) (err er
 	return nil
 }
 
-func newID() (string, error) {
+// NewID is a random name for a container, 12 hexadecimal digits.
+func NewID() (string, error) {
 	var random [6]byte
 	if _, err := unix.Getrandom(random[:], 0); err != nil {
 		return "", os.NewSyscallError("getrandom", err)

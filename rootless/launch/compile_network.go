@@ -27,17 +27,14 @@ func connect(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	if n.Config.Driver != netslirp.DriverUser {
 		return
 	}
-	var devices []program.Arg
+	build := netslirp.Tun
 	if n.Config.Link == netslirp.Veth {
-		devices = append(devices, netslirp.VethPair(p, n.Config.MTU))
-	} else {
-		devices = netslirp.Tun(p, n.Config.MTU, netslirp.Queues)
+		build = netslirp.VethPair
 	}
+	device := build(p, n.Config.MTU)
 	p.Step("hand over", "the network device")
-	for _, device := range devices {
-		sendDescriptor(p, fds.network, device)
-		p.Close(device)
-	}
+	sendDescriptor(p, fds.network, device)
+	p.Close(device)
 }
 
 // awaitNetwork waits until bryo says that the network is ready.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,11 +59,12 @@ type handle struct {
 
 // Start starts the container and begins to look after it. Standard input,
 // output and error of this process become the container's while it is made,
-// and lead nowhere afterwards; errs is what the caller keeps of them.
+// and lead nowhere afterwards.
 func Start(entry *state.Entry, config *state.Config, plan *rootless.Plan) (*Monitor, error) {
 	m := &Monitor{entry: entry, buf: make([]byte, chunk)}
 	if err := m.start(config, plan); err != nil {
 		m.fds.close()
+		_ = os.Remove(entry.Path(SocketName)) // nobody listens any more
 		return nil, err
 	}
 	return m, nil
@@ -423,16 +423,5 @@ func (m *Monitor) sleep(argv []string) {
 	if m.fds.In != 0 {
 		keep = append(keep, m.fds.In)
 	}
-	_ = m.container.Sleep(wake, keep, m.fds.Self, append(argv, string(told)), environment())
-}
-
-// environment is this process's, without what only the shell needs.
-func environment() []string {
-	var list []string
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "LS_COLORS=") {
-			list = append(list, e)
-		}
-	}
-	return list
+	_ = m.container.Sleep(wake, keep, m.fds.Self, append(argv, string(told)), os.Environ())
 }

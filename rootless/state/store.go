@@ -1,7 +1,6 @@
 package state
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -101,16 +100,16 @@ func flock(file *os.File, how int) error {
 	}
 }
 
-// Create begins a container's state. An empty name stands for one that nobody
-// has. Until a supervisor signs, the container is this process's: if that dies,
+// Create begins the state of a container with a new id. An empty name stands for
+// one that nobody has. Until a supervisor signs, the container is this process's: if that dies,
 // the container is dead.
 func (s *Store) Create(config *Config) (*Entry, error) {
 	self, err := ProcessOf(os.Getpid())
 	if err != nil {
 		return nil, err
 	}
-	if config.ID, err = newID(); err != nil {
-		return nil, err
+	if !isID(config.ID) {
+		return nil, fmt.Errorf("%q is no id", config.ID)
 	}
 	unlock, err := s.lock()
 	if err != nil {
@@ -336,12 +335,6 @@ func (s *Store) ids() (ids []string, stale bool, err error) {
 
 const idBytes = 6
 
-func newID() (string, error) {
-	var b [idBytes]byte
-	_, err := rand.Read(b[:])
-	return hex.EncodeToString(b[:]), err
-}
-
 func isID(text string) bool {
 	b, err := hex.DecodeString(text)
 	return err == nil && len(b) == idBytes
@@ -352,7 +345,9 @@ func newName() (string, error) {
 	first := []string{"calm", "clear", "cool", "damp", "deep", "dewy", "early", "green", "high", "light", "mild", "misty", "quiet", "rainy", "shady", "soft"}
 	second := []string{"bog", "brook", "cliff", "fell", "fern", "forest", "glade", "heath", "hill", "log", "meadow", "moss", "rock", "shore", "stone", "wood"}
 	var b [3]byte
-	_, err := rand.Read(b[:])
+	if _, err := unix.Getrandom(b[:], 0); err != nil {
+		return "", os.NewSyscallError("getrandom", err)
+	}
 	const most = 100
-	return fmt.Sprintf("%s-%s-%d", first[int(b[0])%len(first)], second[int(b[1])%len(second)], int(b[2])%most), err
+	return fmt.Sprintf("%s-%s-%d", first[int(b[0])%len(first)], second[int(b[1])%len(second)], int(b[2])%most), nil
 }
