@@ -81,8 +81,8 @@ type Stack struct {
 	pings       pingTable
 	sequences   sequences
 	connections atomic.Int64
-	requests    chan *tcp.ForwarderRequest
-	spare       atomic.Int32 // goroutines that wait for one
+	requests    chan *tcp.ForwarderRequest // to goroutines that wait for one
+	spare       atomic.Int32               // how many do
 	waiting     waiting
 	batches     sync.Pool // of datagrams
 	tidied      uint64    // packets that had come when memory was given back last
@@ -129,7 +129,7 @@ func limiter(bytes uint64) *rate.Limiter {
 	if bytes == 0 {
 		return nil
 	}
-	const least = 256 << 10 // what one copy moves
+	const least = 256 << 10 // a burst: with less, every write would be cut small
 	return rate.NewLimiter(rate.Limit(bytes), max(least, int(bytes/10)))
 }
 
@@ -197,7 +197,8 @@ func (s *Stack) tidy() {
 	}
 }
 
-// Close ends every flow and waits for what they hold.
+// Close ends every flow and waits for what they hold. Run has returned, or was
+// never called.
 func (s *Stack) Close() {
 	s.closing.Do(func() {
 		s.begun.Lock()
