@@ -31,12 +31,18 @@ func (c *screen) since() func() string {
 	return func() string { return c.String()[seen:] }
 }
 
-func (c *screen) types(text, answer string) {
+// types waits for each answer behind the one before. What is typed before a
+// shell's prompt may still be for the program that the shell waits for.
+func (c *screen) types(text string, answers ...string) {
 	c.s.t.Helper()
 	now := c.since()
 	c.key(text)
-	if !holds(func() bool { return strings.Contains(now(), answer) }) {
-		c.s.t.Fatalf("after %q no %q:\n%s", text, answer, c)
+	behind := 0
+	for _, answer := range answers {
+		if !holds(func() bool { return strings.Contains(now()[behind:], answer) }) {
+			c.s.t.Fatalf("after %q no %q:\n%s", text, answer, c)
+		}
+		behind += strings.Index(now()[behind:], answer) + len(answer)
 	}
 }
 
@@ -139,7 +145,7 @@ func TestStartedInTheBackground(t *testing.T) {
 	c.key("fg\n")
 	c.expect("running.")
 	holds(c.raw)
-	c.types("word\r", "got word.")
+	c.types("word\r", "got word.", "prompt$ ")
 	c.types("echo code $?.\n", "code 12.")
 	c.key("exit\n")
 	s.wait(shell)
