@@ -254,7 +254,12 @@ func TestLoopbackClosedByDefault(t *testing.T) {
 func scripted(t *testing.T, ctx context.Context, driver netslirp.Driver, script string) (*Process, error) { //nolint:revive // the test comes first
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, string(driver)), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+	// A child that another test has forked and that has not executed anything yet
+	// would keep the file open for writing: ETXTBSY.
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(filepath.Join(dir, string(driver)), []byte("#!/bin/sh\n"+script+"\n"), 0o700)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	config := configured(nobody)
