@@ -27,7 +27,7 @@ func verbFlags(name string, s streams) *pflag.FlagSet {
 // eachContainer does something to every container that is named, prints its name,
 // and goes on after one that it could not be done to.
 func eachContainer(s streams, names []string, do func(*state.Entry, *state.Record) error) int {
-	return eachEntry(s, names, func(e *state.Entry) error {
+	return eachEntry(s, names, false, func(e *state.Entry) error {
 		r, err := e.Now()
 		if err != nil {
 			return err
@@ -36,8 +36,9 @@ func eachContainer(s streams, names []string, do func(*state.Entry, *state.Recor
 	})
 }
 
-// eachEntry is eachContainer also for containers whose record nobody can read.
-func eachEntry(s streams, names []string, do func(*state.Entry) error) int {
+// eachEntry is eachContainer also for containers whose record nobody can read. It
+// can be fine that one is gone.
+func eachEntry(s streams, names []string, gone bool, do func(*state.Entry) error) int {
 	if len(names) == 0 {
 		return report(s, errors.New("no container was named\nfix: bryo ps -a lists yours"))
 	}
@@ -50,6 +51,9 @@ func eachEntry(s streams, names []string, do func(*state.Entry) error) int {
 		entry, err := store.Find(name)
 		if err == nil {
 			err = do(entry)
+		}
+		if gone && errors.Is(err, state.ErrNotFound) {
+			continue
 		}
 		if err != nil {
 			code = report(s, err)

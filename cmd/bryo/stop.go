@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -56,13 +55,9 @@ func stopContainer(e *state.Entry, patience time.Duration) error {
 		return err
 	}
 	defer unix.Close(supervisor)
-	config, err := e.Config()
-	if err != nil {
-		return goneIsFine(err)
-	}
 	number := unix.SIGTERM
-	if name := config.Spec.Process.StopSignal; name != "" {
-		number = unix.SignalNum("SIG" + name)
+	if config, err := e.Config(); err == nil && config.Spec.Process.StopSignal != "" { // a damaged one keeps nothing alive
+		number = unix.SignalNum("SIG" + config.Spec.Process.StopSignal)
 	}
 	if patience > 0 {
 		if err := signalInit(r, number); err != nil {
@@ -295,21 +290,7 @@ func runRm(args []string, s streams) int {
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	store, err := state.Open()
-	if err != nil {
-		return report(s, err)
-	}
-	names := flags.Args()
-	if *force {
-		names = slices.DeleteFunc(names, func(name string) bool {
-			_, err := store.Find(name)
-			return errors.Is(err, state.ErrNotFound)
-		})
-		if len(names) == 0 && flags.NArg() > 0 {
-			return exitOK
-		}
-	}
-	return eachEntry(s, names, func(e *state.Entry) error {
+	return eachEntry(s, flags.Args(), *force, func(e *state.Entry) error {
 		if _, err := e.Record(); err != nil {
 			return removeDamaged(e, *force)
 		}
