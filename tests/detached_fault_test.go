@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -157,36 +158,29 @@ func TestDetachedStartKilled(t *testing.T) {
 	}
 	s, before := detachedSite(t)
 	const most = 14 * time.Millisecond
-	for i := range count(60, 1000) {
-		flags := sinks()[i%len(sinks())]
-		cmd, target := s.detaching("victim", flags, "sh", "-c", looping), "client"
-		moment := rand.N(most)
-		switch i % 3 {
-		case 0:
-		case 1: // the second start
-			target = "start"
-			s.detach("victim", slices.DeleteFunc(slices.Clone(flags), func(f string) bool { return f == "--rm" }), "sh", "-c", looping)
+	targets := []struct {
+		name string
+		kill func(flags []string, moment time.Duration)
+	}{
+		{"run", func(flags []string, moment time.Duration) {
+			s.killedAfter(moment, s.detaching("victim", flags, "sh", "-c", looping), false)
+		}},
+		{"start", func(flags []string, moment time.Duration) {
+			stays := slices.DeleteFunc(slices.Clone(flags), func(f string) bool { return f == "--rm" })
+			s.detach("victim", stays, "sh", "-c", looping)
 			if got := s.bryo("stop", "-t", "0", "victim"); got.code != 0 {
 				t.Fatalf("stop: %+v", got)
 			}
-			cmd = s.command("bryo", "start", "victim")
-		case 2:
-			target = "supervisor"
-		}
-		what := fmt.Sprintf("%d: %s of %s, killed after %v", i, target, strings.Join(flags, " "), moment)
-		s.start(cmd)
-		time.Sleep(moment)
-		if i%3 < 2 {
-			_ = cmd.Process.Kill()
-		} else {
-			for _, p := range family(os.Getpid()) {
-				line, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "cmdline"))
-				if strings.HasPrefix(string(line), "bryo\x00supervise\x00") {
-					p.kill()
-				}
-			}
-		}
-		s.wait(cmd)
+			s.killedAfter(moment, s.command("bryo", "start", "victim"), false)
+		}},
+		{"supervisor", func(flags []string, moment time.Duration) {
+			s.killedAfter(moment, s.detaching("victim", flags, "sh", "-c", looping), true)
+		}},
+	}
+	for i := range count(60, 1000) {
+		target, flags, moment := targets[i%len(targets)], sinks()[i%len(sinks())], rand.N(most)
+		what := fmt.Sprintf("%d: %s of %s, killed after %v", i, target.name, strings.Join(flags, " "), moment)
+		target.kill(flags, moment)
 		s.vitals()
 		var now vital
 		if !holds(func() bool { now = s.vitals()["victim"]; return now.Status == "running" || len(alive()) == 0 }) {
@@ -206,6 +200,26 @@ func TestDetachedStartKilled(t *testing.T) {
 			t.Fatal(what)
 		}
 	}
+}
+
+// killedAfter starts a command and kills it after a while, or rather the
+// supervisor that it started.
+func (s *site) killedAfter(moment time.Duration, cmd *exec.Cmd, supervisor bool) {
+	s.t.Helper()
+	s.start(cmd)
+	time.Sleep(moment)
+	if !supervisor {
+		_ = cmd.Process.Kill()
+		s.wait(cmd)
+		return
+	}
+	for _, p := range family(os.Getpid()) {
+		line, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "cmdline"))
+		if strings.HasPrefix(string(line), "bryo\x00supervise\x00") {
+			p.kill()
+		}
+	}
+	s.wait(cmd)
 }
 
 // alive are the test's processes that have not ended.
@@ -247,7 +261,7 @@ func TestDetachedRemovalKilled(t *testing.T) {
 		}
 		s.forget("old", "new", "third")
 		s.vitals()
-		if s.same(before, fmt.Sprint(i)); t.Failed() {
+		if s.same(before, strconv.Itoa(i)); t.Failed() {
 			return
 		}
 	}

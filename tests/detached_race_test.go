@@ -16,82 +16,80 @@ type race struct {
 	sane          func(first, second outcome, after map[string]vital) bool
 }
 
-// races are in groups: of the beginning, of the end, of names.
-func races() []race {
-	one := func(after map[string]vital, statuses ...string) bool {
-		return slices.Contains(statuses, after["it"].Status)
-	}
-	won := func(list ...outcome) (n int) {
-		for _, o := range list {
-			if o.code == 0 {
-				n++
-			}
-		}
-		return n
-	}
-	return []race{
-		{false, "start it", "rm it", func(_, rm outcome, after map[string]vital) bool {
-			return rm.code == 0 && one(after, "") || rm.code != 0 && one(after, "running")
-		}},
-		{false, "start it", "rm -f it", func(_, rm outcome, after map[string]vital) bool {
-			return rm.code == 0 && one(after, "") || rm.code != 0 && one(after, "running")
-		}},
-		{false, "start it", "start it", func(a, b outcome, after map[string]vital) bool {
-			return won(a, b) > 0 && one(after, "running")
-		}},
-		{false, "start it", "stop -t 1 it", func(_, stop outcome, after map[string]vital) bool {
-			return stop.code == 0 && one(after, "running", "exited", "dead")
-		}},
-		{true, "stop it", "start it", func(a, b outcome, after map[string]vital) bool {
-			return won(a, b) == 2 && one(after, "running", "exited")
-		}},
-		{true, "restart it", "restart it", func(a, b outcome, after map[string]vital) bool {
-			return won(a, b) > 0 && one(after, "running", "exited", "dead")
-		}},
-		{true, "restart -t 0 it", "rm -f it", func(_, rm outcome, after map[string]vital) bool {
-			return rm.code == 0 && one(after, "") || rm.code != 0 && one(after, "running")
-		}},
+// is says whether the container is one of these, "" if it is gone.
+func is(after map[string]vital, statuses ...string) bool {
+	return slices.Contains(statuses, after["it"].Status)
+}
 
-		{false, "rm it", "rm it", func(a, b outcome, after map[string]vital) bool {
-			return won(a, b) > 0 && one(after, "")
+// won counts commands that succeeded.
+func won(list ...outcome) (n int) {
+	for _, o := range list {
+		if o.code == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// either is sane if so many succeed, and the container is one of these.
+func either(least int, statuses ...string) func(a, b outcome, after map[string]vital) bool {
+	return func(a, b outcome, after map[string]vital) bool { return won(a, b) >= least && is(after, statuses...) }
+}
+
+// removed is sane if the second command removed the container, or left it running.
+func removed(_, rm outcome, after map[string]vital) bool {
+	return rm.code == 0 && is(after, "") || rm.code != 0 && is(after, "running")
+}
+
+// races are about how containers begin and end.
+func races() []race {
+	return []race{
+		{false, "start it", "rm it", removed},
+		{false, "start it", "rm -f it", removed},
+		{false, "start it", "start it", either(1, "running")},
+		{false, "start it", "stop -t 1 it", func(_, stop outcome, after map[string]vital) bool {
+			return stop.code == 0 && is(after, "running", "exited", "dead")
 		}},
-		{true, "rm -f it", "rm -f it", func(a, b outcome, after map[string]vital) bool {
-			return won(a, b) == 2 && one(after, "")
-		}},
-		{true, "stop it", "rm -f it", func(_, rm outcome, after map[string]vital) bool {
-			return rm.code == 0 && one(after, "")
-		}},
-		{true, "stop it", "stop it", func(a, b outcome, after map[string]vital) bool {
-			return won(a, b) == 2 && one(after, "exited")
-		}},
+		{true, "stop it", "start it", either(2, "running", "exited")},
+		{true, "restart it", "restart it", either(1, "running", "exited", "dead")},
+		{true, "restart -t 0 it", "rm -f it", removed},
+		{false, "rm it", "rm it", either(1, "")},
+		{true, "rm -f it", "rm -f it", either(2, "")},
+		{true, "stop it", "rm -f it", func(_, rm outcome, after map[string]vital) bool { return rm.code == 0 && is(after, "") }},
+		{true, "stop it", "stop it", either(2, "exited")},
 		{true, "kill it", "wait it", func(kill, wait outcome, after map[string]vital) bool {
-			return kill.code == 0 && wait.out == "137\n" && one(after, "exited")
+			return kill.code == 0 && wait.out == "137\n" && is(after, "exited")
 		}},
 		{true, "exec it sleep 998", "rm -f it", func(exec, rm outcome, after map[string]vital) bool {
-			return exec.code != 0 && rm.code == 0 && one(after, "")
+			return exec.code != 0 && rm.code == 0 && is(after, "")
 		}},
 		{true, "pause it", "stop -t 1 it", func(_, stop outcome, after map[string]vital) bool {
-			return stop.code == 0 && one(after, "exited")
+			return stop.code == 0 && is(after, "exited")
 		}},
 		{false, "prune", "start it", func(_, start outcome, after map[string]vital) bool {
-			return start.code == 0 && one(after, "running") || start.code != 0 && one(after, "")
+			return start.code == 0 && is(after, "running") || start.code != 0 && is(after, "")
 		}},
+	}
+}
 
+// nameRaces are about names.
+func nameRaces() []race {
+	const run = "run -d --name new --net none ROOT sleep 999"
+	return []race{
 		{true, "rename it this", "rename it that", func(a, b outcome, after map[string]vital) bool {
 			return won(a, b) > 0 && len(after) == 1 && (after["this"].ID != "" || after["that"].ID != "")
 		}},
 		{true, "rename it this", "rm -f it", func(_, _ outcome, after map[string]vital) bool {
 			return len(after) == 0 || after["this"].Status == "running"
 		}},
-		{false, "rename it this", "start it", func(a, _ outcome, after map[string]vital) bool {
-			return a.code == 0 && len(after) == 1 && slices.Contains([]string{"running", "exited"}, after["this"].Status)
+		{false, "rename it this", "start it", func(rename, _ outcome, after map[string]vital) bool {
+			return rename.code == 0 && len(after) == 1 && slices.Contains([]string{"running", "exited"}, after["this"].Status)
 		}},
-		{true, "run -d --name new --net none ROOT sleep 999", "run -d --name new --net none ROOT sleep 999",
-			func(a, b outcome, after map[string]vital) bool {
-				return won(a, b) == 1 && strings.Contains(a.err+b.err, "the name is taken") && len(after) == 2
-			}},
-		{true, "run -d --name new --net none ROOT sleep 999", "rename it new", func(a, b outcome, after map[string]vital) bool {
-			return won(a, b) == 1 && after["new"].ID != "" && (len(after) == 2) == (a.code == 0)
+		{true, run, run, func(a, b outcome, after map[string]vital) bool {
+			return won(a, b) == 1 && strings.Contains(a.err+b.err, "the name is taken") && len(after) == 2
+		}},
+		{true, run, "rename it new", func(run, rename outcome, after map[string]vital) bool {
+			return won(run, rename) == 1 && after["new"].ID != "" && (len(after) == 2) == (run.code == 0)
 		}},
 	}
 }
@@ -103,8 +101,9 @@ func TestDetachedRaces(t *testing.T) {
 		return
 	}
 	s, before := detachedSite(t)
-	for i := range count(3, 60) * len(races()) {
-		r := races()[i%len(races())]
+	all := slices.Concat(races(), nameRaces())
+	for i := range count(3, 60) * len(all) {
+		r := all[i%len(all)]
 		what := fmt.Sprintf("%q and %q", r.first, r.second)
 		s.detach("it", []string{"--net", "none"}, "sh", "-c", looping)
 		if !r.runs {
