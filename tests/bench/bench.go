@@ -97,14 +97,24 @@ func (b *bench) start(argv []string, out, errs *os.File) (*os.Process, error) {
 
 // wait waits for a process that start returned.
 func (b *bench) wait(p *os.Process) error {
+	_, err := b.spent(p)
+	return err
+}
+
+// spent waits for a process that start returned, and tells the processor time
+// that it took.
+func (b *bench) spent(p *os.Process) (spent time.Duration, err error) {
 	state, err := p.Wait()
 	b.mu.Lock()
 	delete(b.waited, p.Pid)
 	b.mu.Unlock()
-	if err == nil && !state.Success() {
+	if err != nil {
+		return 0, err
+	}
+	if !state.Success() {
 		err = errors.New(state.String())
 	}
-	return err
+	return state.UserTime() + state.SystemTime(), err
 }
 
 // alive returns the descendants that tools have no reason to leave.

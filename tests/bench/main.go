@@ -76,7 +76,7 @@ type plan struct {
 }
 
 // names are the sections that -only may name.
-func names() []string { return []string{"start", "mounts", "sleepers", "memory", "net"} }
+func names() []string { return []string{"start", "mounts", "sleepers", "memory", "detached", "net"} }
 
 func (p plan) wants(name string) bool { return slices.Contains(p.Only, name) }
 

@@ -61,13 +61,13 @@ func (b *bench) containers(p plan, out *json.Encoder) error {
 		r.Given = append(r.Given, portion{c.name, c.missing, c.given})
 	}
 	err := out.Encode(r)
-	for _, table := range b.tables(p, candidates) {
+	for _, tables := range b.tables(p, candidates) {
 		if err != nil || b.ctx.Err() != nil {
 			break
 		}
-		done := table()
+		done := tables()
 		if b.ctx.Err() == nil { // an interrupted table says nothing
-			err = out.Encode(report{Sections: []section{done}})
+			err = out.Encode(report{Sections: done})
 		}
 	}
 	return err
@@ -116,15 +116,18 @@ func isDir(name string) bool {
 }
 
 // tables returns what the plan asks for, to be measured one after the other.
-func (b *bench) tables(p plan, all []candidate) []func() section {
+func (b *bench) tables(p plan, all []candidate) []func() []section {
 	one := named(all, bryoOne, bwrapSame, bwrapBare, "unshare, one id")
 	full := named(all, bryoAll, crunAll, runcAll, podmanAll, "unshare, all ids")
 	both := slices.Concat(one, full)
-	list := []func() section{}
-	add := func(name string, table func() section) {
+	list := []func() []section{}
+	several := func(name string, tables func() []section) {
 		if p.wants(name) && (name == "mounts") == (p.Mounts > 0) {
-			list = append(list, table)
+			list = append(list, tables)
 		}
+	}
+	add := func(name string, table func() section) {
+		several(name, func() []section { return []section{table()} })
 	}
 	starts := func(title string, candidates []candidate, g goal) func() section {
 		return func() section { return b.starts(title, candidates, g, p.Rounds) }
@@ -140,6 +143,12 @@ func (b *bench) tables(p plan, all []candidate) []func() section {
 			add("sleepers", func() section { return b.crowds(both, size, ways) })
 		}
 	}
+	const running = 100
+	lasting := b.lastings(p, all)
+	add("detached", func() section { return b.detachedStarts(lasting, p.Rounds) })
+	add("detached", func() section { return b.execs(lasting, p.Rounds) })
+	add("detached", func() section { return b.detachedMemory(lasting, running) })
+	several("detached", func() []section { return b.detachedCrowd(lasting[0]) })
 	return list
 }
 
@@ -200,6 +209,7 @@ func peersConditions() []string {
 			"their sleepers do without keyrings of their own, of which a user may have 200",
 		"podman: its pause process, which all its containers share, is in no figure of memory",
 		"unshare: namespaces, /proc and a chroot, no /dev, nothing masked: a floor rather than a container",
+		"detached: conmon, crun is what podman has started for each container: conmon looks after it, crun makes and starts it",
 		"sleepers and memory: every payload is a shell that prints a line and becomes sleep; the time is until the line came",
 	}
 }

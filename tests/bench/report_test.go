@@ -146,11 +146,11 @@ func TestTargetsThatAreReachedOrKept(t *testing.T) {
 }
 
 func TestEveryTargetHasItsTool(t *testing.T) {
-	known := map[string]bool{bwrapSame: true}
+	known := map[string]bool{bwrapSame: true, conmonCrun: true, firstOnes: true, psVerb: true}
 	for _, tool := range tools(site{}, "bryo", maps{}) {
 		known[tool.name] = true
 	}
-	for g, want := range map[goal]int{noGoal: 0, startGoal: 4, mountsGoal: 1, crowdGoal: 1, memoryGoal: 1} {
+	for g, want := range map[goal]int{noGoal: 0, startGoal: 4, mountsGoal: 1, crowdGoal: 1, memoryGoal: 1, detachGoal: 1, execGoal: 2, detachedMemoryGoal: 1, detachedCrowdGoal: 2} {
 		found := 0
 		for name := range known {
 			if g.target(name) != 0 {

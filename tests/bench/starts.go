@@ -77,11 +77,17 @@ func (f *fault) tell(r *row, rounds int) {
 // for what the command left behind, so that the next one has the machine for
 // itself.
 func (b *bench) timed(argv []string) (time.Duration, error) {
+	took, _, err := b.clocked(argv)
+	b.sweep(2 * time.Second)
+	return took, err
+}
+
+// clocked runs a command and returns how long it took, and its processor time.
+func (b *bench) clocked(argv []string) (took, spent time.Duration, err error) {
 	errs, err := b.errs()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	took := time.Duration(0)
 	b.starters[0].do(func() {
 		var p *os.Process
 		begin := time.Now()
@@ -90,14 +96,13 @@ func (b *bench) timed(argv []string) (time.Duration, error) {
 		}
 		clock := time.AfterFunc(30*time.Second, func() { _ = p.Kill() })
 		defer clock.Stop()
-		err = b.wait(p)
+		spent, err = b.spent(p)
 		took = time.Since(begin)
 	})
 	if words := printed(errs); err != nil {
 		err = told(err, words)
 	}
-	b.sweep(2 * time.Second)
-	return took, err
+	return took, spent, err
 }
 
 // named returns the candidates of these names, in their order.

@@ -102,6 +102,10 @@ const (
 	mountsGoal
 	crowdGoal
 	memoryGoal
+	detachGoal
+	execGoal
+	detachedMemoryGoal
+	detachedCrowdGoal
 )
 
 // target is what the ratio of bryo to a tool must not exceed; 0 for none.
@@ -111,5 +115,10 @@ func (g goal) target(tool string) float64 {
 		mountsGoal: {bwrapSame: 0.5},
 		crowdGoal:  {bwrapSame: 0.8},
 		memoryGoal: {bwrapSame: 0.1},
+
+		detachGoal:         {podmanAll: 0.05},
+		execGoal:           {crunAll: 0.5, podmanAll: 0.05},
+		detachedMemoryGoal: {conmonCrun: 1},
+		detachedCrowdGoal:  {firstOnes: 1.3, psVerb: 100},
 	}[g][tool]
 }
