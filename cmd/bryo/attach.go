@@ -63,7 +63,7 @@ func runAttach(args []string, s streams) int {
 func runningContainer(name string) (*state.Entry, *state.Config, error) {
 	e, r, err := oneContainer(name)
 	if err == nil {
-		err = needRunning(r)
+		err = errors.Join(refusePaused(r), needRunning(r))
 	}
 	if err != nil {
 		return nil, nil, err

@@ -49,14 +49,14 @@ func commands() []command {
 		{"stop", "[FLAGS] CONTAINER...", "ask containers to end, and end them if they do not", runStop, stopSyntax, ""},
 		{"kill", "[FLAGS] CONTAINER...", "send a signal to containers", runKill, killSyntax, ""},
 		{"wait", "CONTAINER...", "wait for containers to end, and print their exit codes", runWait, nil, ""},
-		{"start", "CONTAINER...", "start containers again that have ended", runStart, nil, ""},
+		{"start", "[FLAGS] CONTAINER...", "start containers again that have ended", runStart, startSyntax, ""},
 		{"restart", "[FLAGS] CONTAINER...", "stop containers and start them again", runRestart, stopSyntax, ""},
 		{"pause", "CONTAINER...", "stop all processes of containers where they are", runPause, nil, ""},
 		{"unpause", "CONTAINER...", "let paused containers go on", runUnpause, nil, ""},
 		{"top", "CONTAINER", "list a container's processes", runTop, nil, ""},
 		{"stats", "[--no-stream] [CONTAINER...]", "show what containers use", runStats, statsSyntax, ""},
 		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, ""},
-		{"rm", "[-f] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, ""},
+		{"rm", "[FLAGS] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, ""},
 		{"prune", "", "forget all containers that have ended", runPrune, nil, ""},
 		{"unshare", "[FLAGS] [PROGRAM [ARG...]]", "run a command under your id map, without a container", runUnshare, unshareSyntax, unshareAbout},
 		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor, doctorSyntax, doctorAbout},
@@ -88,7 +88,7 @@ func run(args []string, s streams) int {
 	switch {
 	case !found:
 		return usage(s, fmt.Sprintf("there is no command %q", name))
-	case len(args) > 0 && args[0] == "--help":
+	case len(args) > 0 && (args[0] == "--help" || args[0] == "-h" && c.flagSet().ShorthandLookup("h") == nil):
 		return write(s, c.help())
 	case c.args == "" && len(args) > 0:
 		return usage(s, c.name+" takes no arguments")

@@ -20,14 +20,66 @@ func verbFlags(name string, s streams) *pflag.FlagSet {
 		flags.SetOutput(s.err)
 	}
 	flags.SortFlags = false
-	flags.Usage = func() {}
+	flags.Usage = func() { showHelp(name, s) }
 	return flags
 }
 
-// eachContainer does something to every container that is named, prints its name,
+// showHelp is what -h and --help do.
+func showHelp(name string, s streams) {
+	if c, found := lookup(name); found {
+		write(s, c.help())
+	}
+}
+
+// allFlag has a verb mean every container instead of those that are named.
+func allFlag(flags *pflag.FlagSet, which string) (all *bool) {
+	return flags.BoolP("all", "a", false, "all containers "+which+", instead of some by name")
+}
+
+// choice is the containers that a verb is meant for.
+type choice struct {
+	flags *pflag.FlagSet          // has their names
+	all   bool                    // it means, instead,
+	are   func(state.Status) bool // all that are so, also none
+	force bool                    // also the damaged; nothing is wrong with one that is gone
+}
+
+// runs says whether a container has processes.
+func runs(s state.Status) bool { return s == state.Running || s == state.Paused }
+
+// stays says whether it has some, or will have without a start.
+func stays(s state.Status) bool { return runs(s) || s == state.Restarting }
+
+// over says whether it has none any more.
+func over(s state.Status) bool { return s == state.Exited || s == state.Dead }
+
+func errUnnamed() error { return errors.New("no container was named\nfix: bryo ps -a lists yours") }
+
+func (c *choice) names(store *state.Store) (names []string, err error) {
+	switch {
+	case !c.all && c.flags.NArg() == 0:
+		return nil, errUnnamed()
+	case !c.all:
+		return c.flags.Args(), nil
+	case c.flags.NArg() > 0:
+		return nil, errors.New("--all and names contradict each other\nfix: leave one of them out")
+	}
+	records, damaged, err := store.List()
+	for _, r := range records {
+		if c.force || c.are(r.Status) {
+			names = append(names, r.Name)
+		}
+	}
+	if c.force {
+		names = append(names, damaged...)
+	}
+	return names, err
+}
+
+// eachContainer does something to every container that is chosen, prints its name,
 // and goes on after one that it could not be done to.
-func eachContainer(s streams, names []string, do func(*state.Entry, *state.Record) error) int {
-	return eachEntry(s, names, false, func(e *state.Entry) error {
+func eachContainer(s streams, which choice, do func(*state.Entry, *state.Record) error) int {
+	return eachEntry(s, which, func(e *state.Entry) error {
 		r, err := e.Now()
 		if err != nil {
 			return err
@@ -36,13 +88,13 @@ func eachContainer(s streams, names []string, do func(*state.Entry, *state.Recor
 	})
 }
 
-// eachEntry is eachContainer also for containers whose record nobody can read. It
-// can be fine that one is gone.
-func eachEntry(s streams, names []string, gone bool, do func(*state.Entry) error) int {
-	if len(names) == 0 {
-		return report(s, errors.New("no container was named\nfix: bryo ps -a lists yours"))
-	}
+// eachEntry is eachContainer also for containers whose record nobody can read.
+func eachEntry(s streams, which choice, do func(*state.Entry) error) int {
 	store, err := state.Open()
+	if err != nil {
+		return report(s, err)
+	}
+	names, err := which.names(store)
 	if err != nil {
 		return report(s, err)
 	}
@@ -52,7 +104,7 @@ func eachEntry(s streams, names []string, gone bool, do func(*state.Entry) error
 		if err == nil {
 			err = do(entry)
 		}
-		if gone && errors.Is(err, state.ErrNotFound) {
+		if (which.force || which.all) && errors.Is(err, state.ErrNotFound) {
 			continue
 		}
 		if err != nil {
@@ -85,9 +137,17 @@ func errNotRunning(r *state.Record) error {
 	return fmt.Errorf("container %s does not run\nfix: bryo start %s, or bryo ps -a shows how it ended", r.Name, r.Name)
 }
 
+// refusePaused refuses a container whose processes would not answer.
+func refusePaused(r *state.Record) error {
+	if r.Status == state.Paused {
+		return fmt.Errorf("container %s is paused\nfix: bryo unpause %s", r.Name, r.Name)
+	}
+	return nil
+}
+
 // needRunning refuses a container that does not run.
 func needRunning(r *state.Record) error {
-	if r.Status != state.Running && r.Status != state.Paused {
+	if !runs(r.Status) {
 		return errNotRunning(r)
 	}
 	return nil
@@ -146,7 +206,7 @@ func listed(all bool) (shown []*state.Record, damaged []string, err error) {
 	}
 	shown = []*state.Record{}
 	for _, r := range records {
-		if all || needRunning(r) == nil || r.Status == state.Restarting {
+		if all || stays(r.Status) {
 			shown = append(shown, r)
 		}
 	}

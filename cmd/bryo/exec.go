@@ -71,8 +71,8 @@ func (r *execRequest) start(name string, s streams) (*launch.Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	if record.Status == state.Paused {
-		return nil, errors.New("container " + record.Name + " is paused\nfix: bryo unpause " + record.Name)
+	if err := refusePaused(record); err != nil {
+		return nil, err
 	}
 	init, err := record.Entrance.Open()
 	if errors.Is(err, state.ErrGone) || record.Status != state.Running {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 
 	"bryo/rootless"
 	"bryo/rootless/state"
@@ -24,7 +23,7 @@ func runInspect(args []string, s streams) int {
 		return report(s, err)
 	}
 	if flags.NArg() == 0 {
-		return report(s, errors.New("no container was named\nfix: bryo ps -a lists yours"))
+		return report(s, errUnnamed())
 	}
 	var list []inspected
 	for _, name := range flags.Args() {

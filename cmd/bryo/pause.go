@@ -27,7 +27,7 @@ func pauseAll(name string, args []string, s streams, from, to state.Status) int 
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, flags.Args(), func(e *state.Entry, r *state.Record) error {
+	return eachContainer(s, choice{flags: flags}, func(e *state.Entry, r *state.Record) error {
 		if err := needRunning(r); err != nil {
 			return err
 		}

@@ -5,25 +5,39 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/pflag"
+
 	"bryo/rootless/state"
 )
 
+func startFlags(s streams) (flags *pflag.FlagSet, all *bool) {
+	flags = verbFlags("start", s)
+	return flags, allFlag(flags, "that have ended")
+}
+
+func startSyntax() *pflag.FlagSet {
+	flags, _ := startFlags(streams{})
+	return flags
+}
+
 // runStart starts containers again that have ended, as they were.
 func runStart(args []string, s streams) int {
-	flags := verbFlags("start", s)
+	flags, all := startFlags(s)
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, flags.Args(), func(e *state.Entry, _ *state.Record) error { return startAgain(e, s) })
+	return eachContainer(s, choice{flags: flags, all: *all, are: over}, func(e *state.Entry, _ *state.Record) error {
+		return startAgain(e, s)
+	})
 }
 
 // runRestart stops containers that run, and starts all.
 func runRestart(args []string, s streams) int {
-	flags, patience := stopFlags(s)
+	flags, patience, all := stopFlags("restart", s)
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, flags.Args(), func(e *state.Entry, _ *state.Record) error {
+	return eachContainer(s, choice{flags: flags, all: *all, are: runs}, func(e *state.Entry, _ *state.Record) error {
 		if err := stopContainer(e, *patience); err != nil {
 			return err
 		}
@@ -93,30 +107,5 @@ func runPrune(args []string, s streams) int {
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	store, err := state.Open()
-	if err != nil {
-		return report(s, err)
-	}
-	records, _, err := store.List()
-	if err != nil {
-		return report(s, err)
-	}
-	code := exitOK
-	for _, r := range records {
-		if r.Status != state.Exited && r.Status != state.Dead {
-			continue
-		}
-		e, err := store.Find(r.ID)
-		if err == nil {
-			err = remove(e, false)
-		}
-		if err != nil && !errors.Is(err, state.ErrNotFound) {
-			code = report(s, err)
-			continue
-		}
-		if c := write(s, r.Name+"\n"); c != exitOK {
-			return c
-		}
-	}
-	return code
+	return eachEntry(s, choice{flags: flags, all: true, are: over}, func(e *state.Entry) error { return remove(e, false) })
 }

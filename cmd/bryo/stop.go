@@ -18,16 +18,16 @@ const (
 	killPatience = 10 * time.Second // for its supervisor to note its end
 )
 
-func stopFlags(s streams) (flags *pflag.FlagSet, patience *time.Duration) {
-	flags = verbFlags("stop", s)
+func stopFlags(name string, s streams) (flags *pflag.FlagSet, patience *time.Duration, all *bool) {
+	flags = verbFlags(name, s)
 	patience = new(time.Duration)
 	*patience = stopPatience
 	flags.VarP(one(patience, "SECONDS", parseSeconds), "time", "t", "how long the command has before it is killed; 10 seconds by default")
-	return flags, patience
+	return flags, patience, allFlag(flags, "that run")
 }
 
 func stopSyntax() *pflag.FlagSet {
-	flags, _ := stopFlags(streams{})
+	flags, _, _ := stopFlags("stop", streams{})
 	return flags
 }
 
@@ -41,11 +41,13 @@ func parseSeconds(text string) (time.Duration, error) {
 
 // runStop asks containers to end, and ends them if they do not.
 func runStop(args []string, s streams) int {
-	flags, patience := stopFlags(s)
+	flags, patience, all := stopFlags("stop", s)
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, flags.Args(), func(e *state.Entry, _ *state.Record) error { return stopContainer(e, *patience) })
+	return eachContainer(s, choice{flags: flags, all: *all, are: stays}, func(e *state.Entry, _ *state.Record) error {
+		return stopContainer(e, *patience)
+	})
 }
 
 // stopContainer returns once the container has ended; one that has, is stopped.
@@ -60,8 +62,12 @@ func stopContainer(e *state.Entry, patience time.Duration) error {
 		number = unix.SignalNum("SIG" + config.Spec.Process.StopSignal)
 	}
 	if patience > 0 {
-		if err := signalInit(r, number); err != nil {
-			return err
+		err := signalInit(r, number)
+		if err == nil && r.Status == state.Paused {
+			err = e.Change(func(r *state.Record) error { return setStatus(e, r, state.Running) }) // so that it hears
+		}
+		if err != nil {
+			return goneIsFine(err)
 		}
 	}
 	if ended(supervisor, patience) {
@@ -165,26 +171,26 @@ func ended(pidfd int, patience time.Duration) bool {
 	}
 }
 
-func killFlags(s streams) (flags *pflag.FlagSet, name *string) {
+func killFlags(s streams) (flags *pflag.FlagSet, name *string, all *bool) {
 	flags = verbFlags("kill", s)
 	name = new(string)
 	*name = "KILL"
 	flags.VarP(one(name, "SIGNAL", parseSignal), "signal", "s", "what is sent; KILL by default")
-	return flags, name
+	return flags, name, allFlag(flags, "that run")
 }
 
 func killSyntax() *pflag.FlagSet {
-	flags, _ := killFlags(streams{})
+	flags, _, _ := killFlags(streams{})
 	return flags
 }
 
 // runKill sends a signal.
 func runKill(args []string, s streams) int {
-	flags, name := killFlags(s)
+	flags, name, all := killFlags(s)
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, flags.Args(), func(e *state.Entry, r *state.Record) error {
+	return eachContainer(s, choice{flags: flags, all: *all, are: runs}, func(e *state.Entry, r *state.Record) error {
 		if err := needRunning(r); err != nil {
 			return err
 		}
@@ -208,7 +214,7 @@ func runWait(args []string, s streams) int {
 		return report(s, err)
 	}
 	if flags.NArg() == 0 {
-		return report(s, errors.New("no container was named\nfix: bryo ps -a lists yours"))
+		return report(s, errUnnamed())
 	}
 	for _, name := range flags.Args() {
 		e, _, err := oneContainer(name)
@@ -274,23 +280,24 @@ func unattended(e *state.Entry, r *state.Record) (*state.Record, error) {
 	}
 }
 
-func rmFlags(s streams) (flags *pflag.FlagSet, force *bool) {
+func rmFlags(s streams) (flags *pflag.FlagSet, force, all *bool) {
 	flags = verbFlags("rm", s)
-	return flags, flags.BoolP("force", "f", false, "end a container that runs; nothing is wrong with one that is not there")
+	return flags, flags.BoolP("force", "f", false, "end a container that runs; nothing is wrong with one that is not there"),
+		allFlag(flags, "that have ended, with --force also those that run")
 }
 
 func rmSyntax() *pflag.FlagSet {
-	flags, _ := rmFlags(streams{})
+	flags, _, _ := rmFlags(streams{})
 	return flags
 }
 
 // runRm forgets containers.
 func runRm(args []string, s streams) int {
-	flags, force := rmFlags(s)
+	flags, force, all := rmFlags(s)
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachEntry(s, flags.Args(), *force, func(e *state.Entry) error {
+	return eachEntry(s, choice{flags: flags, all: *all, are: over, force: *force}, func(e *state.Entry) error {
 		if _, err := e.Record(); err != nil {
 			return removeDamaged(e, *force)
 		}
