@@ -164,6 +164,7 @@ func TestCodesInScripts(t *testing.T) {
 		if got := s.sh(c.script, s.root); got.code != c.code {
 			t.Errorf("%s: %+v, want %d", c.name, got, c.code)
 		}
+		reap() // a container does not end before whoever adopted a process of it has
 	}
 	if got := s.bryo("top", "box"); strings.Count(got.out, "sleep 1000") != 1 {
 		t.Errorf("what exec began is not over:\n%s", got.out)
