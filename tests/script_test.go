@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 //
 // and the conditions [subids] and [debian]. $WORK/root is a busybox root file
 // system of the story's own, $DEBIAN an archive of a Debian one, $BRYO the
-// executable.
+// executable. Containers that stay are the story's own, and end with it.
 func TestStories(t *testing.T) {
 	if os.Getuid() == 0 {
 		asUser(t, "^TestStories$")
@@ -93,7 +93,17 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("LC_ALL", "C.UTF-8")
 	env.Setenv("DEBIAN", debianArchive())
 	env.Setenv("BRYO", bin)
+	state := filepath.Join(env.WorkDir, ".state")
+	if err := os.Mkdir(state, 0o700); err != nil {
+		return err
+	}
+	env.Setenv("XDG_RUNTIME_DIR", state)
 	env.Defer(func() {
+		end := exec.Command(bin, "rm", "--all", "--force")
+		end.Env = []string{"XDG_RUNTIME_DIR=" + state}
+		if out, err := end.CombinedOutput(); err != nil || len(out) > 0 {
+			env.T().Log(fmt.Sprintf("containers are left: %s: %v", out, err))
+		}
 		if err := removeMapped(env.WorkDir); err != nil {
 			env.T().Log(err)
 		}
