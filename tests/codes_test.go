@@ -74,12 +74,15 @@ func TestDeathsOfContainersThatStay(t *testing.T) {
 		if got := s.bryo("exec", "host", "sh", "-c", kill); got.code != 128+n {
 			t.Errorf("exec: death by signal %d is %+v", n, got)
 		}
-		if got := s.bryo("run", "-d", "--rm", "--net", "none", "--name", name, s.root, "sh", "-c", "sleep 0.2; "+kill); got.code != 0 {
+		if got := s.bryo("run", "-d", "--net", "none", "--name", name, s.root, "sh", "-c", kill); got.code != 0 {
 			t.Errorf("run: %+v", got)
 			return
 		}
 		if got := s.bryo("wait", name); got.out != strconv.Itoa(128+n)+"\n" {
 			t.Errorf("wait: death by signal %d is %+v", n, got)
+		}
+		if got := s.bryo("rm", name); got.code != 0 {
+			t.Errorf("rm: %+v", got)
 		}
 	})
 	if got := s.bryo("ps", "-qa"); strings.Count(got.out, "\n") != 1 {
