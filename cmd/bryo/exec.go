@@ -82,23 +82,19 @@ func (r *execRequest) start(name string, s streams) (*launch.Container, error) {
 		return nil, err
 	}
 	defer unix.Close(init)
-	config, err := entry.Config()
-	if err != nil {
-		return nil, err
-	}
-	plan, err := entry.Plan()
+	spec, plan, err := entry.Entrance()
 	if err != nil {
 		return nil, err
 	}
 	if err := checkStreams(s, r.spec.Terminal); err != nil {
 		return nil, err
 	}
-	facts, err := host.ProbeExec(&config.Spec, &r.spec, record.Entrance.PID)
+	facts, err := host.ProbeExec(spec, &r.spec, record.Entrance.PID)
 	if err != nil {
 		return nil, err
 	}
 	r.spec.InitFD = init
-	to, err := rootless.CompileExec(&config.Spec, plan, &r.spec, facts)
+	to, err := rootless.CompileExec(spec, plan, &r.spec, facts)
 	if err != nil {
 		return nil, err
 	}
