@@ -36,12 +36,12 @@ func (l *Link) Copy() error {
 		case err != nil:
 			return err
 		case master&unix.POLLIN != 0:
-			if err := l.pass(); err != nil {
+			if _, err := l.pass(); err != nil {
 				return err
 			}
 			continue // what was written comes before the end
 		case ended != 0:
-			return nil
+			return l.drain()
 		}
 		if master&unix.POLLOUT != 0 {
 			l.feed()
@@ -52,8 +52,12 @@ func (l *Link) Copy() error {
 		if master&(unix.POLLHUP|unix.POLLERR) != 0 {
 			// Nobody has the terminal open, or not yet again.
 			l.input = nil
-			if over, err := l.pause(); over || err != nil {
+			over, err := l.pause()
+			if err != nil {
 				return err
+			}
+			if over {
+				return l.drain()
 			}
 		}
 	}
@@ -118,13 +122,23 @@ func (l *Link) feed() {
 
 // pass passes on what the container has written. A master whose slaves are
 // all closed says EIO, which is no error: poll tells of the end.
-func (l *Link) pass() error {
+func (l *Link) pass() (n int, err error) {
 	var buffer [32 << 10]byte
-	n, err := unix.Read(l.Master, buffer[:])
+	n, err = unix.Read(l.Master, buffer[:])
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return 0, nil //nolint:nilerr // see above
 	}
-	return writeAll(l.Out, buffer[:n])
+	return n, writeAll(l.Out, buffer[:n])
+}
+
+// drain passes on the last words: poll looks at one descriptor after the other,
+// and the container may write and end when it has looked at the terminal.
+func (l *Link) drain() error {
+	for {
+		if n, err := l.pass(); n == 0 || err != nil {
+			return err
+		}
+	}
 }
 
 func writeAll(fd int, data []byte) error {

@@ -63,15 +63,22 @@ type session struct {
 
 func begin(t *testing.T, raw bool) *session {
 	t.Helper()
+	in, write := pipe(t)
+	s := beginWith(t, raw, in)
+	s.in = write
+	return s
+}
+
+func beginWith(t *testing.T, raw bool, in *os.File) *session {
+	t.Helper()
 	master, slave := pty(t)
 	if raw {
 		_, err := Raw(int(slave.Fd()))
 		must(t, err)
 	}
-	in, write := pipe(t)
 	read, out := pipe(t)
 	alive, ended := pipe(t)
-	s := &session{slave: slave, in: write, out: read, ended: ended, outcome: make(chan error, 1), output: out}
+	s := &session{slave: slave, out: read, ended: ended, outcome: make(chan error, 1), output: out}
 	link := &Link{Master: int(master.Fd()), In: int(in.Fd()), Out: int(out.Fd()), Ended: int(alive.Fd())}
 	go func() { s.outcome <- link.Copy(); _ = out.Close() }()
 	return s
@@ -398,4 +405,39 @@ func TestNonblockingEnds(t *testing.T) {
 	}
 	must(t, within(t, "Copy", func() error { return <-outcome }))
 	must(t, errors.Join(unix.Close(in[0]), unix.Close(in[1])))
+}
+
+// TestLastWordsArePassedOn: a command writes and ends between poll's look at its
+// terminal and the look at its end. In between stands input, a terminal, too,
+// where poll waits for what the kernel still has to put there.
+func TestLastWordsArePassedOn(t *testing.T) {
+	keyboard, input := pty(t)
+	typing := make(chan struct{})
+	defer func() { <-typing }()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		defer close(typing)
+		line := bytes.Repeat([]byte("x"), 64)
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				_, _ = keyboard.Write(line) // never a whole line
+			}
+		}
+	}()
+	const times = 300
+	for range times {
+		t.Run("", func(t *testing.T) {
+			s := beginWith(t, true, input)
+			_, err := s.slave.WriteString("x")
+			must(t, err)
+			must(t, s.end(t))
+			if got, err := io.ReadAll(s.out); string(got) != "x" || err != nil {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
+	}
 }
