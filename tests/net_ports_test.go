@@ -228,13 +228,22 @@ func publishRefused(t *testing.T, w *world) {
 	w.nothingLeft()
 }
 
+// answers says whether somebody listens: a socket has its name a moment before.
+func answers(socket string) bool {
+	conn, err := net.Dial("unix", socket)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
+}
+
 // livePorts are listed, with those that nobody chose, over a socket that is the
 // user's alone.
 func livePorts(t *testing.T, w *world) {
 	socket := filepath.Join(w.dir, "ports.sock")
 	c := w.publish([]string{"--port-socket", socket, "-p", "7", "-p", "127.0.0.1::7/udp"}, "netsite", "echo", "0.0.0.0:7")
 	defer c.end()
-	if !holds(func() bool { _, err := os.Stat(socket); return err == nil }) {
+	if !holds(func() bool { return answers(socket) }) {
 		t.Fatalf("no %s: %s", socket, c.out)
 	}
 	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
