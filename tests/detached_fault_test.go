@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // fault is a kill of something of a detached container, and what that may be
@@ -199,6 +201,64 @@ func TestDetachedStartKilled(t *testing.T) {
 		if s.same(before, what); t.Failed() {
 			t.Fatal(what)
 		}
+	}
+}
+
+// TestDetachedStartInterrupted asks run -d to end at a random moment: the
+// container runs, or was never there.
+func TestDetachedStartInterrupted(t *testing.T) {
+	if !ordinary(t) {
+		return
+	}
+	s, before := detachedSite(t)
+	signals := []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP}
+	for i := range count(42, 1000) {
+		number, flags := signals[i%len(signals)], sinks()[i%len(sinks())]
+		const most = 14 * time.Millisecond
+		moment := rand.N(most)
+		what := fmt.Sprintf("%d: run %s, %s after %v", i, strings.Join(flags, " "), unix.SignalName(number), moment)
+		cmd := s.detaching("victim", flags, "sh", "-c", looping)
+		s.start(cmd)
+		time.Sleep(moment)
+		_ = cmd.Process.Signal(number)
+		switch code := s.wait(cmd); code {
+		case 0:
+			s.becomes("victim", "running")
+			s.forget("victim")
+		case 128 + int(number):
+			if left := s.vitals(); len(left) > 0 {
+				t.Errorf("%s: left %v", what, left)
+			}
+		default:
+			t.Errorf("%s: it ended with %d", what, code)
+		}
+		if s.same(before, what); t.Failed() {
+			t.Fatal(what)
+		}
+	}
+}
+
+// TestStopKilled kills stop while the command does not listen: nobody has stopped
+// the container, and it is started again when it ends by itself.
+func TestStopKilled(t *testing.T) {
+	if !ordinary(t) {
+		return
+	}
+	s := newSite(t)
+	const script = "trap 'echo heard.' TERM; trap 'exit 3' HUP; echo ready.; while :; do sleep 0.02; done"
+	s.keeps("victim", []string{"--restart", "always"}, "sh", "-c", script)
+	s.says("victim", "ready.")
+	first := s.inspect("victim").Init.PID
+	stop := s.command("bryo", "stop", "-t", "1000", "victim")
+	s.start(stop)
+	s.says("victim", "heard.")
+	_ = stop.Process.Kill()
+	s.wait(stop)
+	if got := s.bryo("kill", "-s", "HUP", "victim"); got.code != 0 {
+		t.Errorf("kill: %+v", got)
+	}
+	if !holds(func() bool { now := s.inspect("victim"); return now.Status == "running" && now.Init.PID != first }) {
+		t.Errorf("it was not started again: %+v", s.inspect("victim"))
 	}
 }
 

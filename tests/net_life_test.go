@@ -187,6 +187,7 @@ func endedEarly(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	w.cover(path, silent)
+	w.bryo("ps") // which makes directories that stay
 	before := w.files()
 	pidfile := filepath.Join(w.dir, "ended.pid")
 	flags := []string{"--net", "slirp4netns", "-p", "8134:7", "--pidfile", pidfile}
@@ -194,15 +195,19 @@ func endedEarly(t *testing.T, w *world) {
 		name    string
 		signals []unix.Signal
 		args    []string // before bryo's
+		more    []string // flags
 		code    int
 	}{
-		{"SIGINT", []unix.Signal{unix.SIGINT}, nil, 130},
-		{"SIGTERM", []unix.Signal{unix.SIGTERM}, nil, 143},
-		{"SIGHUP", []unix.Signal{unix.SIGHUP}, nil, 129},
-		{"others wait", []unix.Signal{unix.SIGUSR1, unix.SIGWINCH, unix.SIGTERM}, nil, 143},
-		{"ignored", []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM}, []string{"env", "--ignore-signal=HUP", "--ignore-signal=INT"}, 143},
+		{"SIGINT", []unix.Signal{unix.SIGINT}, nil, nil, 130},
+		{"SIGTERM", []unix.Signal{unix.SIGTERM}, nil, nil, 143},
+		{"SIGHUP", []unix.Signal{unix.SIGHUP}, nil, nil, 129},
+		{"detached, SIGINT", []unix.Signal{unix.SIGINT}, nil, []string{"-d"}, 130},
+		{"detached, SIGTERM", []unix.Signal{unix.SIGTERM}, nil, []string{"-d", "--restart", "always"}, 143},
+		{"others wait", []unix.Signal{unix.SIGUSR1, unix.SIGWINCH, unix.SIGTERM}, nil, nil, 143},
+		{"ignored", []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM}, []string{"env", "--ignore-signal=HUP", "--ignore-signal=INT"}, nil, 143},
+		{"detached, ignored", []unix.Signal{unix.SIGHUP, unix.SIGTERM}, []string{"env", "--ignore-signal=HUP"}, []string{"-d"}, 143},
 	} {
-		cmd := w.boxed(flags, w.root, "echo", "it ran")
+		cmd := w.boxed(append(row.more, flags...), w.root, "echo", "it ran")
 		if row.args != nil {
 			cmd = w.ordinary(row.args[0], append(row.args[1:], cmd.Args[slices.Index(cmd.Args, w.bin):]...)...)
 		}
@@ -217,6 +222,9 @@ func endedEarly(t *testing.T, w *world) {
 		quick(t, row.name+": the end", start, 2*time.Second)
 		if code != row.code || out.String() != "" {
 			t.Errorf("%s: ended with %d, want %d, and said %q", row.name, code, row.code, out)
+		}
+		if got := w.bryo("ps", "-qa"); got.code != 0 || got.out != "" {
+			t.Errorf("%s: left %+v", row.name, got)
 		}
 		w.nothingLeft()
 	}

@@ -111,7 +111,8 @@ func (a *attached) run(e *state.Entry, restarts bool) (code int, err error) {
 	left := make(chan leaving, ways)
 	if a.terminal && a.input && tty.Is(int(a.streams.in.Fd())) {
 		a.window = &console{in: int(a.streams.in.Fd()), out: int(a.streams.out.Fd())}
-		signals := caught()
+		signals := caught(unix.SIGWINCH, unix.SIGCONT, unix.SIGTSTP, unix.SIGPIPE,
+			unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM)
 		defer signal.Stop(signals)
 		if err := a.window.begin(); err != nil {
 			return 0, err
@@ -170,16 +171,14 @@ func (a *attached) sendSize() {
 	}
 }
 
-// caught are the signals that would leave the terminal in raw mode, and those
-// that tell of it. One that is ignored stays so, as nohup(1) wants it.
-func caught() chan os.Signal {
+// caught is where these signals arrive from now on: those that would leave the
+// terminal in raw mode or something half-made, and those that tell of it. One that
+// is ignored stays so, as nohup(1) wants it.
+func caught(list ...unix.Signal) chan os.Signal {
 	const room = 16
 	signals := make(chan os.Signal, room)
 	ignored := program.Ignored()
-	for _, s := range []unix.Signal{
-		unix.SIGWINCH, unix.SIGCONT, unix.SIGTSTP, unix.SIGPIPE,
-		unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
-	} {
+	for _, s := range list {
 		if !slices.Contains(ignored, s) {
 			signal.Notify(signals, s)
 		}

@@ -12,8 +12,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"bryo/rootless/host"
+	"bryo/rootless/launch"
 	"bryo/rootless/state"
 )
 
@@ -98,11 +100,12 @@ func (r *request) detached(s streams) (int, error) {
 	if config.ID, err = host.NewID(); err != nil {
 		return 0, err
 	}
+	signals := caught(unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
 	entry, err := store.Create(config)
 	if err != nil {
 		return 0, err
 	}
-	code, err := supervised(entry.ID, s)
+	code, err := supervised(entry.ID, s, signals)
 	if err != nil || code != exitOK {
 		return code, errors.Join(err, withdraw(entry))
 	}
@@ -140,8 +143,9 @@ const outcomeFD = 3
 
 // supervised starts the supervisor of a container in a session of its own, and
 // waits for its word: the exit code, if the command could not be executed. What
-// else there is to say it has said.
-func supervised(id string, s streams) (int, error) {
+// else there is to say it has said. A signal ends the supervisor, and with it what
+// it has begun.
+func supervised(id string, s streams, signals <-chan os.Signal) (int, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
@@ -152,29 +156,56 @@ func supervised(id string, s streams) (int, error) {
 		return 0, err
 	}
 	defer read.Close()
+	pidfd := -1
 	attributes := &syscall.ProcAttr{
 		Env:   os.Environ(),
 		Files: []uintptr{null.Fd(), null.Fd(), s.err.Fd(), write.Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
+		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
 	}
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{"bryo", "supervise", id}, attributes)
 	if err = errors.Join(err, write.Close()); err != nil {
 		return 0, fmt.Errorf("start the supervisor: %w", err)
 	}
+	defer unix.Close(pidfd)
+	asked := killedBy(signals, pidfd)
 	word, err := io.ReadAll(read)
-	if err != nil {
-		return 0, err
+	if number := asked(); number != 0 {
+		err = &launch.EndedError{Signal: number}
 	}
-	if string(word) == started {
+	if err == nil && string(word) == started {
 		return exitOK, nil
 	}
 	var status syscall.WaitStatus
-	if _, err := syscall.Wait4(pid, &status, 0, nil); err != nil {
-		return 0, fmt.Errorf("wait for the supervisor: %w", err)
+	if _, waited := syscall.Wait4(pid, &status, 0, nil); waited != nil {
+		err = errors.Join(err, fmt.Errorf("wait for the supervisor: %w", waited))
+	}
+	if err != nil {
+		return 0, err
 	}
 	code, err := strconv.Atoi(string(word))
 	if err != nil || code == exitOK {
 		return 0, fmt.Errorf("the supervisor ended before the command ran (%v)\nfix: try again, or without --detach to see what happens", status)
 	}
 	return code, nil
+}
+
+// killedBy has the first of these signals kill a process, until done, which tells
+// which one did; 0 is none.
+func killedBy(signals <-chan os.Signal, pidfd int) (done func() unix.Signal) {
+	end, ended := make(chan struct{}), make(chan unix.Signal)
+	go func() {
+		select {
+		case s := <-signals:
+			_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+			number, _ := s.(unix.Signal)
+			<-end
+			ended <- number
+		case <-end:
+			ended <- 0
+		}
+	}()
+	return func() unix.Signal {
+		close(end)
+		return <-ended
+	}
 }

@@ -56,7 +56,7 @@ func startAgain(e *state.Entry, s streams) error {
 	if err != nil || running {
 		return err
 	}
-	code, err := supervised(e.ID, s)
+	code, err := supervised(e.ID, s, nil)
 	if err == nil && code != exitOK {
 		err = fmt.Errorf("container %s did not start", e.ID)
 	}
@@ -77,7 +77,7 @@ func claim(e *state.Entry, self state.Process) (running bool, err error) {
 		if r.Boot, err = state.BootID(); err != nil {
 			return err
 		}
-		r.Stopping, r.Restarts, r.Pause, r.Status, r.Ports = false, 0, 0, state.Created, nil
+		r.Stoppers, r.Restarts, r.Pause, r.Status, r.Ports = nil, 0, 0, state.Created, nil
 		r.Supervisor, r.Init, r.Entrance = self, state.Process{}, state.Process{}
 		return nil
 	})

@@ -83,7 +83,7 @@ func stopping(e *state.Entry) (now *state.Record, supervisor int, err error) {
 	supervisor = -1
 	err = e.Change(func(r *state.Record) (err error) {
 		if supervisor, err = r.Supervisor.Open(); err == nil {
-			r.Stopping, now = true, r
+			now, err = r, r.Stop()
 		}
 		return err
 	})

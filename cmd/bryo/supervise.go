@@ -128,7 +128,7 @@ func (v *supervisor) sign() error {
 		if err := mine(r); err != nil {
 			return err
 		}
-		if r.Stopping {
+		if r.Stopping() {
 			return errStopped
 		}
 		r.Supervisor = self
@@ -186,7 +186,7 @@ func processes(pid int, plan *rootless.Plan) (init, entrance state.Process, err 
 // began notes that the command runs. If it is not to any more, this process
 // ends, and with it the container.
 func began(r *state.Record, init, entrance state.Process, plan *rootless.Plan) error {
-	if r.Stopping {
+	if r.Stopping() {
 		return errStopped
 	}
 	r.Status, r.Init, r.Entrance, r.Started, r.Error, r.Ports = state.Running, init, entrance, time.Now(), "", nil
@@ -241,7 +241,7 @@ const (
 func (v *supervisor) restarts(code int) (again bool, pause time.Duration, err error) {
 	policy := v.config.Options.Restart
 	err = v.entry.Change(func(r *state.Record) error {
-		again = !r.Stopping && (policy.Policy == "always" || policy.Policy == "on-failure" && code != exitOK)
+		again = !r.Stopping() && (policy.Policy == "always" || policy.Policy == "on-failure" && code != exitOK)
 		if again && policy.Most > 0 && r.Restarts >= policy.Most {
 			again = false
 		}
@@ -265,7 +265,7 @@ func (v *supervisor) rest(pause time.Duration) {
 	const look = 50 * time.Millisecond
 	for end := time.Now().Add(pause); ; {
 		left := time.Until(end)
-		if r, err := v.entry.Record(); left <= 0 || err != nil || r.Stopping {
+		if r, err := v.entry.Record(); left <= 0 || err != nil || r.Stopping() {
 			return
 		}
 		time.Sleep(min(left, look))
@@ -275,7 +275,7 @@ func (v *supervisor) rest(pause time.Duration) {
 // restart begins anew, as a process that remembers nothing.
 func (v *supervisor) restart(code int) error {
 	r, err := v.entry.Record()
-	if err != nil || r.Stopping {
+	if err != nil || r.Stopping() {
 		return errors.Join(err, v.ended(code, ""))
 	}
 	err = unix.Exec("/proc/self/exe", append(v.argv, again), os.Environ())

@@ -137,7 +137,7 @@ func (e *Entry) Record() (*Record, error) {
 		return nil, e.damaged(recordFile, errOther)
 	}
 	if r.Boot != e.store.boot {
-		r.Supervisor, r.Init, r.Entrance = Process{}, Process{}, Process{}
+		r.Supervisor, r.Init, r.Entrance, r.Stoppers = Process{}, Process{}, Process{}, nil
 	}
 	return r, nil
 }

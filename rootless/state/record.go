@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +43,7 @@ type Record struct {
 	Ports         []string      `json:",omitempty"`
 	Restarts      int           `json:",omitempty"`
 	Pause         time.Duration `json:",omitempty"` // before it was started last
-	Stopping      bool          `json:",omitempty"` // it is not to be started again by itself
+	Stoppers      []Process     `json:",omitempty"` // who has it stopped, see Stop
 }
 
 // Process tells a process from a later one of the same number.
@@ -126,6 +127,19 @@ func BootID() (string, error) {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(text)), err
 }
+
+// Stop has the container not started, at first or again, while the caller lives:
+// a stop that is killed on the way is none.
+func (r *Record) Stop() error {
+	self, err := ProcessOf(os.Getpid())
+	if err == nil {
+		r.Stoppers = append(slices.DeleteFunc(r.Stoppers, func(p Process) bool { return p == self || !p.Lives() }), self)
+	}
+	return err
+}
+
+// Stopping says whether somebody has it stopped.
+func (r *Record) Stopping() bool { return slices.ContainsFunc(r.Stoppers, Process.Lives) }
 
 // truth is the status as the kernel has it: what is recorded as running may
 // have been killed.
