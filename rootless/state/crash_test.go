@@ -32,39 +32,43 @@ func TestCrash(t *testing.T) {
 		if err != nil || len(damaged) > 0 || len(records) == 0 {
 			t.Fatalf("%s: %v, damaged %q, %v", what, records, damaged, err)
 		}
-		var names, ids []string
+		s.whole(t, what, records)
 		for _, r := range records {
-			names, ids = append(names, r.Name), append(ids, r.ID)
-			e, err := s.Find(r.Name)
-			if err != nil || e.ID != r.ID {
-				t.Errorf("%s: %s is %v, %v", what, r.Name, e, err)
-			}
-			if _, err := s.at(r.ID).Config(); err != nil {
-				t.Errorf("%s: %v", what, err)
-			}
-			if r.ID != kept.ID && r.Status != Dead {
-				t.Errorf("%s: it is %s", what, r.Status)
-			}
-		}
-		slices.Sort(ids)
-		if got := s.within(t, "containers"); !slices.Equal(got, ids) {
-			t.Errorf("%s: containers %q, want %q", what, got, ids)
-		}
-		for _, name := range s.within(t, "names") { // all that lead somewhere
-			if !slices.Contains(names, name) {
-				t.Errorf("%s: the name %s is left", what, name)
-			}
-		}
-		for _, id := range ids {
-			if id == kept.ID {
+			if r.ID == kept.ID {
 				continue
 			}
-			e := s.at(id)
+			if r.Status != Dead {
+				t.Errorf("%s: it is %s", what, r.Status)
+			}
+			e := s.at(r.ID)
 			must(t, e.Lock())
 			must(t, e.Remove())
 		}
 		if t.Failed() {
 			return
+		}
+	}
+}
+
+// whole compares the store with what it lists.
+func (s *Store) whole(t *testing.T, what string, records []*Record) {
+	t.Helper()
+	var names, ids []string
+	for _, r := range records {
+		names, ids = append(names, r.Name), append(ids, r.ID)
+		e, err := s.Find(r.Name)
+		if err != nil || e.ID != r.ID {
+			t.Errorf("%s: %s is %v, %v", what, r.Name, e, err)
+		}
+		if _, err := s.at(r.ID).Config(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	slices.Sort(ids)
+	s.has(t, what, "containers", ids...)
+	for _, name := range s.within(t, "names") {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s: the name %s is left", what, name)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -66,9 +65,8 @@ func TestRemove(t *testing.T) {
 	if _, err := e.Now(); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
-	if names := slices.Concat(s.within(t, "names"), s.within(t, "containers")); len(names) != 0 {
-		t.Errorf("left %q", names)
-	}
+	s.has(t, "removed", "names")
+	s.has(t, "removed", "containers")
 	created(t, s, idA, "web") // once more
 }
 

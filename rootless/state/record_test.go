@@ -127,7 +127,8 @@ func TestNow(t *testing.T) {
 		if r.Status != row.want {
 			t.Errorf("%+v: %s", row, r.Status)
 		}
-		if others := row.boot != boot; r.Supervisor.Lives() && others || r.Init.Lives() == others || r.Entrance.Lives() == others || r.Stopping() == others {
+		ours := row.boot == boot
+		if got := [...]bool{r.Supervisor.Lives(), r.Init.Lives(), r.Entrance.Lives(), r.Stopping()}; got != [...]bool{ours && row.supervisor == self, ours, ours, ours} {
 			t.Errorf("%+v: %+v", row, r)
 		}
 		records, _, err := s.List()

@@ -70,6 +70,14 @@ func (s *Store) within(t *testing.T, part string) (names []string) {
 	return names
 }
 
+// has compares a directory of the store's with what is to be there.
+func (s *Store) has(t *testing.T, what, part string, want ...string) {
+	t.Helper()
+	if got := s.within(t, part); !slices.Equal(got, want) {
+		t.Errorf("%s: %s are %q, want %q", what, part, got, want)
+	}
+}
+
 func TestCheckName(t *testing.T) {
 	for _, row := range []struct {
 		name string
@@ -161,12 +169,8 @@ func TestCreate(t *testing.T) {
 	} {
 		_, err := s.Create(&Config{ID: row.id, Name: row.name})
 		wants(t, row.what, err, row.err)
-		if got := s.within(t, "containers"); !slices.Equal(got, []string{idA}) {
-			t.Errorf("%s: containers %q", row.what, got)
-		}
-		if got := s.within(t, "names"); !slices.Equal(got, []string{"web"}) {
-			t.Errorf("%s: names %q", row.what, got)
-		}
+		s.has(t, row.what, "containers", idA)
+		s.has(t, row.what, "names", "web")
 	}
 }
 
@@ -184,9 +188,7 @@ func TestRename(t *testing.T) {
 		if err != nil || found.ID != idA {
 			t.Errorf("%s: %v, %v", row.to, found, err)
 		}
-		if got := s.within(t, "names"); !slices.Equal(got, []string{"db", row.is}) {
-			t.Errorf("%s: names %q", row.to, got)
-		}
+		s.has(t, row.to, "names", "db", row.is)
 	}
 	must(t, other.Lock())
 	must(t, other.Remove())
@@ -235,19 +237,20 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// TestHalves finds what somebody left who was killed, at every step: the container
-// is whole or not there, its name leads to it or is free, and List tidies up.
-func TestHalves(t *testing.T) {
+// leftover is what somebody left who was killed on the way.
+type leftover struct {
+	what string
+	make func(t *testing.T, s *Store) error
+	name string // of the container that is there
+}
+
+func leftovers() []leftover {
 	whole := func(s *Store) *Entry { return s.at(idA) }
 	half := func(s *Store) *Entry { return &Entry{store: s, ID: idA, dir: s.container(idA) + aside} }
 	mkdir := func(e *Entry) error { return os.Mkdir(e.dir, dirMode) }
 	link := func(s *Store, name string) error { return os.Symlink(idA, s.name(name)) }
 	config, record := &Config{ID: idA, Name: "web"}, &Record{ID: idA, Name: "web", Status: Created}
-	for _, row := range []struct {
-		what string
-		make func(t *testing.T, s *Store) error
-		name string // of the container that is there
-	}{
+	return []leftover{
 		{"made: a directory", func(_ *testing.T, s *Store) error { return mkdir(half(s)) }, ""},
 		{"made: its name", func(_ *testing.T, s *Store) error { return errors.Join(mkdir(half(s)), link(s, "web")) }, ""},
 		{"made: all but its place", func(_ *testing.T, s *Store) error {
@@ -274,7 +277,13 @@ func TestHalves(t *testing.T) {
 			created(t, s, idA, "web")
 			return errors.Join(os.Rename(whole(s).dir, half(s).dir), os.Remove(s.name("web")), os.Remove(half(s).Path(recordFile)))
 		}, ""},
-	} {
+	}
+}
+
+// TestHalves finds what somebody left who was killed, at every step: the container
+// is whole or not there, its name leads to it or is free, and List tidies up.
+func TestHalves(t *testing.T) {
+	for _, row := range leftovers() {
 		t.Run(row.what, func(t *testing.T) {
 			s := opened(t)
 			must(t, row.make(t, s))
@@ -292,12 +301,8 @@ func TestHalves(t *testing.T) {
 			if row.name != "" {
 				names, ids = []string{row.name}, []string{idA}
 			}
-			if got := s.within(t, "containers"); !slices.Equal(got, ids) {
-				t.Errorf("containers %q", got)
-			}
-			if got := s.within(t, "names"); !slices.Equal(got, names) {
-				t.Errorf("names %q", got)
-			}
+			s.has(t, "it", "containers", ids...)
+			s.has(t, "it", "names", names...)
 		})
 	}
 }
