@@ -86,8 +86,8 @@ func (r *request) checkDetach(flags *pflag.FlagSet) error {
 // detached has another process start the container and look after it, and
 // returns when its command runs.
 func (r *request) detached(s streams) (int, error) {
-	if text := fmt.Sprint(r.spec); !utf8.ValidString(text) {
-		return 0, errors.New("a word of the command line is not UTF-8, and cannot be kept for later\nfix: leave --detach out, or write it otherwise")
+	if err := checkUTF8(r.spec); err != nil {
+		return 0, err
 	}
 	store, err := state.Open()
 	if err != nil {
@@ -105,7 +105,7 @@ func (r *request) detached(s streams) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	code, err := supervised(entry.ID, s, signals)
+	code, err := supervised(s, signals, nil, entry.ID)
 	if err != nil || code != exitOK {
 		return code, errors.Join(err, withdraw(entry))
 	}
@@ -119,6 +119,14 @@ func (r *request) detached(s streams) (int, error) {
 		}
 	}
 	return write(s, config.Name+"\n"), nil
+}
+
+// checkUTF8 refuses what would not be the same in JSON.
+func checkUTF8(spec any) error {
+	if !utf8.ValidString(fmt.Sprint(spec)) {
+		return errors.New("a word of the command line is not UTF-8, and cannot be kept for later\nfix: leave --detach out, or write it otherwise")
+	}
+	return nil
 }
 
 // withdraw forgets a container that did not start, unless somebody else did, or
@@ -141,11 +149,11 @@ const started = "started"
 // outcomeFD is where it says so.
 const outcomeFD = 3
 
-// supervised starts the supervisor of a container in a session of its own, and
-// waits for its word: the exit code, if the command could not be executed. What
-// else there is to say it has said. A signal ends the supervisor, and with it what
-// it has begun.
-func supervised(id string, s streams, signals <-chan os.Signal) (int, error) {
+// supervised starts a supervisor in a session of its own, and waits for its word:
+// the exit code, if the command could not be executed. What else there is to say it
+// has said. A signal ends the supervisor, and with it what it has begun. It reads in,
+// if that is not nil.
+func supervised(s streams, signals <-chan os.Signal, in *os.File, args ...string) (int, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
@@ -156,13 +164,16 @@ func supervised(id string, s streams, signals <-chan os.Signal) (int, error) {
 		return 0, err
 	}
 	defer read.Close()
+	if in == nil {
+		in = null
+	}
 	pidfd := -1
 	attributes := &syscall.ProcAttr{
 		Env:   os.Environ(),
-		Files: []uintptr{null.Fd(), null.Fd(), s.err.Fd(), write.Fd()},
+		Files: []uintptr{in.Fd(), null.Fd(), s.err.Fd(), write.Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
 	}
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{"bryo", "supervise", id}, attributes)
+	pid, err := syscall.ForkExec("/proc/self/exe", append([]string{"bryo", supervise}, args...), attributes) //nolint:gosec // it is bryo, and no shell reads its arguments
 	if err = errors.Join(err, write.Close()); err != nil {
 		return 0, fmt.Errorf("start the supervisor: %w", err)
 	}

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -18,6 +22,7 @@ type execRequest struct {
 	spec        rootless.ExecSpec
 	fileEnv     []string // what -e overrides
 	interactive bool
+	detach      bool
 }
 
 func execFlags(s streams, r *execRequest) *pflag.FlagSet {
@@ -25,6 +30,7 @@ func execFlags(s streams, r *execRequest) *pflag.FlagSet {
 	flags.SetInterspersed(false)
 	flags.BoolVarP(&r.spec.Terminal, "tty", "t", false, "give the command a terminal of its own; the default on a terminal")
 	flags.BoolVarP(&r.interactive, "interactive", "i", false, "taken for podman's sake: input is always passed on")
+	flags.BoolVarP(&r.detach, "detach", "d", false, "return once the command runs, which reads nothing and whose output is lost")
 	flags.VarP(&value{kind: "KEY[=VALUE]", set: func(text string) (err error) { r.spec.Env, err = addEnv(r.spec.Env, text); return err }},
 		"env", "e", "set a variable, or pass it on")
 	flags.Var(&value{kind: "FILE", set: func(path string) (err error) { r.fileEnv, err = addEnvFile(r.fileEnv, path); return err }},
@@ -38,30 +44,107 @@ func execSyntax() *pflag.FlagSet { return execFlags(streams{}, &execRequest{}) }
 
 // runExec runs one more command in a container.
 func runExec(args []string, s streams) int {
-	r := &execRequest{}
+	r, name, err := parseExec(args, s)
+	if err != nil {
+		return report(s, err)
+	}
+	var code int
+	if r.detach {
+		code, err = r.detached(name, s)
+	} else {
+		code, err = r.run(name, s)
+	}
+	if err != nil {
+		return report(s, err)
+	}
+	return code
+}
+
+func parseExec(args []string, s streams) (r *execRequest, name string, err error) {
+	r = &execRequest{}
 	flags := execFlags(s, r)
 	if err := parse(flags, args); err != nil {
-		return report(s, err)
+		return nil, "", err
 	}
 	const least = 2
 	if flags.NArg() < least {
-		return report(s, errors.New("exec takes a container and a command\nfix: bryo exec CONTAINER COMMAND [ARG...]"))
+		return nil, "", errors.New("exec takes a container and a command\nfix: bryo exec CONTAINER COMMAND [ARG...]")
+	}
+	if r.detach && r.spec.Terminal {
+		return nil, "", errors.New("--detach and --tty contradict each other: nobody would see the terminal\nfix: leave one of them out")
 	}
 	r.spec.Args = flags.Args()[1:]
 	if r.spec.Args[0] == "--" && len(r.spec.Args) > 1 {
 		r.spec.Args = r.spec.Args[1:]
 	}
 	r.spec.Env = append(r.fileEnv, r.spec.Env...)
-	if !flags.Changed("tty") {
+	if !flags.Changed("tty") && !r.detach {
 		r.spec.Terminal = tty.Is(0) && tty.Is(1)
 	}
-	container, err := r.start(flags.Arg(0), s)
+	return r, flags.Arg(0), nil
+}
+
+func (r *execRequest) run(name string, s streams) (code int, err error) {
+	container, err := r.start(name, s)
 	if err != nil {
-		return report(s, err)
+		return 0, err
 	}
-	code, err := life{StatusFD: noStatus}.await(container, r.spec.Terminal, s)
+	return life{StatusFD: noStatus}.await(container, r.spec.Terminal, s)
+}
+
+// superviseExec is in the place of a container's id.
+const superviseExec = "exec"
+
+// detached has another process do so, in a session of its own, which reads what is
+// to be done: others may see command lines, and a file of variables can be read once.
+func (r *execRequest) detached(name string, s streams) (code int, err error) {
+	if err := checkUTF8(r.spec); err != nil {
+		return 0, err
+	}
+	text, err := json.Marshal(r.spec)
 	if err != nil {
-		return report(s, err)
+		return 0, err
+	}
+	in, write, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	written := make(chan struct{})
+	go func() {
+		_, _ = write.Write(text) // whoever does not read it tells why
+		_ = write.Close()
+		close(written)
+	}()
+	code, err = supervised(s, caught(unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT), in, superviseExec, name)
+	err = errors.Join(err, in.Close())
+	<-written
+	return code, err
+}
+
+// runExecDetached is that process.
+func runExecDetached(args []string, s streams) int {
+	r := &execRequest{}
+	var container *launch.Container
+	err := announced(s, func(s streams) (err error) {
+		if err := json.NewDecoder(s.in).Decode(&r.spec); err != nil {
+			return fmt.Errorf("read what is to be executed: %w", err)
+		}
+		for _, fd := range []int{unix.Stdin, unix.Stderr} { // output is nobody's already
+			if err := unix.Dup3(unix.Stdout, fd, 0); err != nil {
+				return os.NewSyscallError("dup3", err)
+			}
+		}
+		if container, err = r.start(strings.Join(args, " "), s); err != nil {
+			return err
+		}
+		return os.Chdir("/") // nobody's directory is kept busy
+	})
+	if err != nil {
+		return exitFailed // it was told, or nobody hears
+	}
+	code, err := life{StatusFD: noStatus}.await(container, false, s)
+	if err != nil {
+		return exitFailed
 	}
 	return code
 }

@@ -56,7 +56,7 @@ func startAgain(e *state.Entry, s streams) error {
 	if err != nil || running {
 		return err
 	}
-	code, err := supervised(e.ID, s, nil)
+	code, err := supervised(s, nil, nil, e.ID)
 	if err == nil && code != exitOK {
 		err = fmt.Errorf("container %s did not start", e.ID)
 	}

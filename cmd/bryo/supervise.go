@@ -27,10 +27,14 @@ type supervisor struct {
 //	bryo supervise ID            start the container, and say so
 //	bryo supervise ID again      start it once more
 //	bryo supervise ID HANDLE     go on after sleeping
+//	bryo supervise exec ID       carry out what exec --detach read, as JSON
 func runSupervise(args []string, s streams) int {
 	const most = 2
 	if len(args) == 0 || len(args) > most {
 		return usage(s, "bryo run --detach starts the supervisor; there is nothing to do by hand")
+	}
+	if args[0] == superviseExec {
+		return runExecDetached(args[1:], s)
 	}
 	v, err := openSupervisor(args[0])
 	if err != nil {
@@ -38,7 +42,7 @@ func runSupervise(args []string, s streams) int {
 	}
 	switch {
 	case len(args) < most:
-		err = v.start(s)
+		err = announced(s, v.begin)
 	case args[1] == again:
 		err = v.begin(s)
 	default:
@@ -69,8 +73,9 @@ func openSupervisor(id string) (*supervisor, error) {
 // again is in the place of a handle.
 const again = "again"
 
-// start starts the container and tells so. Errors go to where run's go.
-func (v *supervisor) start(s streams) error {
+// announced begins, and tells whoever started this process so. Errors go to where
+// his go.
+func announced(s streams, begin func(streams) error) error {
 	unix.CloseOnExec(outcomeFD)
 	errs, err := unix.FcntlInt(s.err.Fd(), unix.F_DUPFD_CLOEXEC, outcomeFD+1)
 	if err != nil {
@@ -82,7 +87,7 @@ func (v *supervisor) start(s streams) error {
 		_, err := unix.Write(outcomeFD, []byte(word))
 		return errors.Join(err, unix.Close(outcomeFD))
 	}
-	if err := v.begin(s); err != nil {
+	if err := begin(s); err != nil {
 		return errors.Join(err, tell(strconv.Itoa(report(s, err))))
 	}
 	return tell(started) // if nobody waits any more, neither does the container
