@@ -209,7 +209,7 @@ func files(spec *Spec, facts *Facts, pl *Plan) []fsroot.File {
 		add("/etc/resolv.conf", facts.Resolver) // the host's may lie below /run
 		return list
 	}
-	add("/etc/hosts", hosts(spec, pl))
+	add("/etc/hosts", hosts(spec, facts, pl))
 	add("/etc/resolv.conf", resolver(spec, facts, pl))
 	return list
 }

@@ -25,12 +25,14 @@ type Facts struct {
 	Sources            map[string]fsroot.Source // of the mounts, by the path in the Spec
 	Seccomp            confine.Seccomp
 	Limits             map[int]uint64 // hard limits by RLIMIT_*
-	Resolver           string         // the host's /etc/resolv.conf
 	Net                NetFacts
-	Hosts              string       // the host's /etc/hosts
-	Window             tty.Size     // of bryo's own terminal
-	JoinedIDs          idmap.Choice // the maps of the joined user namespace
-	Joined             []Joined     // as Spec.Namespaces.Joined, the user namespace first
+	// /etc/resolv.conf and /etc/hosts of the host, or of the container whose
+	// network is joined: that one may write what it likes.
+	Resolver, Hosts string
+	Neighbours      []string     // names of the containers whose network is joined
+	Window          tty.Size     // of bryo's own terminal
+	JoinedIDs       idmap.Choice // the maps of the joined user namespace
+	Joined          []Joined     // as Spec.Namespaces.Joined, the user namespace first
 }
 
 // NetFacts is what the host has for connecting a network namespace.

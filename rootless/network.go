@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 
 	"bryo/netslirp"
 	"bryo/rootless/ns"
@@ -87,9 +88,12 @@ func (spec *Spec) checkNetwork() error {
 }
 
 // resolver is the container's resolv.conf(5): it asks bryo-net, with the host's
-// search list and options.
+// search list and options, or whom the others ask whose network is joined.
 func resolver(spec *Spec, facts *Facts, pl *Plan) string {
 	host := netslirp.ParseResolv(facts.Resolver)
+	if pl.Namespaces[ns.Net].Mode == ns.Join {
+		return host.File(host.Nameservers, spec.Net.Search)
+	}
 	switch pl.Network.Config.Driver {
 	case netslirp.DriverUser:
 		return host.File([]netip.Addr{netslirp.DNS4(), netslirp.DNS6()}, spec.Net.Search)
@@ -108,7 +112,7 @@ func resolver(spec *Spec, facts *Facts, pl *Plan) string {
 }
 
 // hosts is the container's own hosts(5).
-func hosts(spec *Spec, pl *Plan) string {
+func hosts(spec *Spec, facts *Facts, pl *Plan) string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	if pl.Hostname != "" {
@@ -116,6 +120,45 @@ func hosts(spec *Spec, pl *Plan) string {
 	}
 	for _, h := range spec.Net.Hosts {
 		fmt.Fprintf(&b, "%s\t%s\n", h.Addr, h.Name)
+	}
+	if pl.Namespaces[ns.Net].Mode == ns.Join {
+		b.WriteString(othersHosts(facts.Hosts))
+	}
+	return WithNeighbours(b.String(), facts.Neighbours)
+}
+
+// othersHosts are the lines of another container's hosts(5) that are not about
+// that one itself.
+func othersHosts(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || strings.HasSuffix(strings.TrimSpace(line), neighbourMark) {
+			continue
+		}
+		addr, err := netip.ParseAddr(fields[0])
+		if err != nil || addr.IsLoopback() || strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && r != '\n' && !unicode.IsPrint(r) }) {
+			continue
+		}
+		b.WriteString(strings.Join(fields, "\t") + "\n")
+	}
+	return b.String()
+}
+
+// neighbourMark ends the lines of hosts(5) that bryo replaces.
+const neighbourMark = "# shares this network"
+
+// WithNeighbours is a hosts(5) with a line for each of the containers that share
+// a network, and with it the loopback, in place of those lines that it had.
+func WithNeighbours(hosts string, names []string) string {
+	var b strings.Builder
+	for line := range strings.Lines(hosts) {
+		if !strings.HasSuffix(strings.TrimSpace(line), neighbourMark) {
+			b.WriteString(strings.TrimSuffix(line, "\n") + "\n")
+		}
+	}
+	for _, name := range names {
+		fmt.Fprintf(&b, "127.0.0.1\t%s\t%s\n", name, neighbourMark)
 	}
 	return b.String()
 }

@@ -71,7 +71,41 @@ func TestNetwork(t *testing.T) {
 		{"pasta with an mtu", online(netslirp.DriverPasta, small, searching), network, `"pasta" lo true link 0 mtu 1280 waits true lasts true`},
 		{"more hosts", online(netslirp.DriverUser, naming), func(pl *Plan) string { return lastLine(content("/etc/hosts")(pl)) }, "192.0.2.7\tregistry"},
 		{"more hosts and no network", naming, func(pl *Plan) string { return lastLine(content("/etc/hosts")(pl)) }, "192.0.2.7\tregistry"},
+		{"joined: who is asked there", joining, content("/etc/resolv.conf"), "nameserver 10.0.2.3\nsearch example.org\n"},
+		{"joined: with another search list", func(s *Spec, f *Facts) { joining(s, f); s.Net.Search = []string{"moss"} }, content("/etc/resolv.conf"), "nameserver 10.0.2.3\nsearch moss\n"},
+		{
+			"joined: the hosts of the other, its neighbours, but not itself", joining, content("/etc/hosts"),
+			"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t0123456789ab\n192.0.2.7\tprinter\tlp\n" +
+				"127.0.0.1\tbox\t# shares this network\n127.0.0.1\tdb\t# shares this network\n",
+		},
 	})
+}
+
+// joining joins the network of a container that wrote what it liked.
+func joining(s *Spec, f *Facts) {
+	online(netslirp.DriverUser, join(ns.Net))(s, f)
+	f.Resolver = "nameserver 10.0.2.3\nevil\x1b[2J\nsearch example.org\n"
+	f.Hosts = "127.0.0.1\tlocalhost\n127.0.1.1\tmoss\n192.0.2.7 printer  lp\n192.0.2.8 a\x1b[2J\nnonsense here\n192.0.2.9\n192.0.2.10\told\t# shares this network\n"
+	f.Neighbours = []string{"box", "db"}
+}
+
+func TestWithNeighbours(t *testing.T) {
+	for _, row := range []struct {
+		name, hosts string
+		names       []string
+		want        string
+	}{
+		{"nothing", "", nil, ""},
+		{"one comes", "192.0.2.1\ta\n", []string{"b"}, "192.0.2.1\ta\n127.0.0.1\tb\t# shares this network\n"},
+		{"a last line without an end", "192.0.2.1\ta", []string{"b"}, "192.0.2.1\ta\n127.0.0.1\tb\t# shares this network\n"},
+		{"one goes, what others wrote stays", "127.0.0.1\tb\t# shares this network\n# mine\n", nil, "# mine\n"},
+		{"another in its place", "127.0.0.1\tb\t# shares this network\n", []string{"c"}, "127.0.0.1\tc\t# shares this network\n"},
+	} {
+		got := WithNeighbours(row.hosts, row.names)
+		if got != row.want || WithNeighbours(got, row.names) != got {
+			t.Errorf("%s: %q, want %q", row.name, got, row.want)
+		}
+	}
 }
 
 func lastLine(text string) string {

@@ -75,11 +75,11 @@ func runFlags(s streams) (*pflag.FlagSet, *request) {
 
 func namespaceFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(spec, text) }}, "userns",
-		"id map: auto, single, keep-id[:UID,GID], or join:PID|/path")
+		"id map: auto, single, keep-id[:UID,GID], or join:NAME|PID|/path")
 	flags.Var(each((*[]idmap.Extent)(&spec.IDs.UIDs), "C:H:N", idmap.ParseExtent), "uidmap", "map N user ids from C inside to H on the host")
 	flags.Var(each((*[]idmap.Extent)(&spec.IDs.GIDs), "C:H:N", idmap.ParseExtent), "gidmap", "the same for group ids")
 	for _, k := range []ns.Kind{ns.Mount, ns.PID, ns.UTS, ns.IPC, ns.Cgroup, ns.Time} {
-		flags.Var(one(&spec.Namespaces[k], "WHENCE", ns.Parse), k.Flag(), k.File()+" namespace: own, host, join:PID|/path")
+		flags.Var(one(&spec.Namespaces[k], "WHENCE", ns.Parse), k.Flag(), k.File()+" namespace: own, host, join:NAME|PID|/path")
 	}
 	flags.Var(one(&spec.Offsets, "CLOCK=OFFSET,...", ns.ParseOffsets), "time-offset", "shift the clocks monotonic and boottime")
 	flags.VarP(one(&spec.Hostname, "NAME", asIs), "hostname", "h", "host name; by default the container's id")

@@ -17,7 +17,7 @@ import (
 func netFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	n := &spec.Net
 	net := &value{kind: "NET", set: func(text string) error { return setNet(spec, text) }}
-	flags.Var(net, "net", "network: user, none, host, slirp4netns, pasta, join:PID|/path")
+	flags.Var(net, "net", "network: user, none, host, slirp4netns, pasta, join:NAME|PID|/path")
 	flags.Var(net, "network", "the same as --net")
 	_ = flags.MarkHidden("network")
 	flags.VarP(every(&n.Publish, "[ADDR:][HOST:]PORT[/udp]", netslirp.ParsePublish), "publish", "p", "lead a port of the host, on 127.0.0.1 unless told, to one of the container")
@@ -75,7 +75,7 @@ func setNet(spec *rootless.Spec, text string) error {
 		return nil
 	}
 	if err != nil || text == "" {
-		return fmt.Errorf("%q is none of user, none, host, slirp4netns, pasta, join:PID, join:/path", text)
+		return fmt.Errorf("%q is none of user, none, host, slirp4netns, pasta, join:NAME, join:PID, join:/path", text)
 	}
 	spec.Namespaces[ns.Net] = source
 	return nil

@@ -156,7 +156,7 @@ func TestRunFlagsRefuse(t *testing.T) {
 		{"--nothing root", "unknown flag: --nothing"},
 		{"-Z root", "unknown shorthand"},
 		{"--userns nothing root", "auto, single or keep-id"},
-		{"--userns join:x root", "join takes a process id"},
+		{"--userns join:.x root", "join takes a container, a process id"},
 		{"--userns single --uidmap 0:1000:1 root", "leave --userns out"},
 		{"--uidmap 0:1000 root", "CONTAINER:HOST:COUNT"},
 		{"--gidmap 0:-1:1 root", "host id"},

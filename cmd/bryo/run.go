@@ -10,6 +10,7 @@ import (
 	"bryo/rootless"
 	"bryo/rootless/host"
 	"bryo/rootless/launch"
+	"bryo/rootless/ns"
 )
 
 // request is what a command line of run asks for.
@@ -102,12 +103,23 @@ func plan(spec *rootless.Spec) (*rootless.Plan, error) {
 	if err := spec.Check(); err != nil {
 		return nil, err
 	}
+	spec, inits, err := named(spec)
+	defer inits.close()
+	if err != nil {
+		return nil, err
+	}
 	facts, err := host.Probe(spec)
+	if gone := inits.stayed(); gone != nil {
+		return nil, gone
+	}
 	if err != nil {
 		return nil, err
 	}
 	if facts.Seccomp, err = seccomp(spec); err != nil {
 		return nil, err
+	}
+	if net := spec.Namespaces[ns.Net]; net.Mode == ns.Join {
+		facts.Neighbours = neighbours(net)
 	}
 	return rootless.Compile(spec, facts)
 }

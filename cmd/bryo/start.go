@@ -94,9 +94,12 @@ func runRename(args []string, s streams) int {
 	if flags.NArg() != names {
 		return report(s, errors.New("rename takes a container and its new name\nfix: bryo rename CONTAINER NAME"))
 	}
-	e, _, err := oneContainer(flags.Arg(0))
+	e, r, err := oneContainer(flags.Arg(0))
 	if err == nil {
 		err = e.Rename(flags.Arg(1))
+	}
+	if err == nil {
+		err = tellNeighbours(r.Network)
 	}
 	return report(s, err)
 }

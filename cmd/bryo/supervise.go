@@ -163,14 +163,29 @@ func (v *supervisor) begin(s streams) error {
 	if err := v.entry.SavePlan(plan); err != nil {
 		return err
 	}
-	init, entrance, err := processes(v.monitor.PID(), plan)
-	if err != nil {
-		return err
-	}
 	if err := os.Chdir("/"); err != nil { // nobody's directory is kept busy
 		return err
 	}
-	return v.entry.Change(func(r *state.Record) error { return began(r, init, entrance, plan) })
+	network, err := v.runs(plan)
+	if err == nil && plan.Namespaces[ns.Net].Mode == ns.Join {
+		if err := tellNeighbours(network); err != nil {
+			warn(s, []string{err.Error()})
+		}
+	}
+	return err
+}
+
+// runs notes that the container runs, and in which network.
+func (v *supervisor) runs(plan *rootless.Plan) (network uint64, err error) {
+	init, entrance, err := processes(v.monitor.PID(), plan)
+	if err != nil {
+		return 0, err
+	}
+	network = networkOf(ns.Source{PID: entrance.PID})
+	return network, v.entry.Change(func(r *state.Record) error {
+		r.Network = network
+		return began(r, init, entrance, plan)
+	})
 }
 
 // processes are a container's PID 1, and the one through which it is entered.
@@ -201,10 +216,18 @@ func began(r *state.Record, init, entrance state.Process, plan *rootless.Plan) e
 	return nil
 }
 
+// left tells those that the container shared its network with.
+func (v *supervisor) left() {
+	if r, err := v.entry.Record(); err == nil {
+		_ = tellNeighbours(r.Network) // nobody hears
+	}
+}
+
 // run waits for the container's end, notes it, and starts it again if that is
 // the policy.
 func (v *supervisor) run() error {
 	code, err := v.monitor.Wait(v.argv)
+	v.left()
 	if err != nil {
 		return errors.Join(err, v.ended(exitFailed, err.Error()))
 	}

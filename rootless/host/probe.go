@@ -48,12 +48,7 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	if facts.Sources, err = sources(spec.Mounts); err != nil {
 		return nil, err
 	}
-	if spec.Namespaces[ns.Net].Mode == ns.Host {
-		facts.Resolver, facts.Hosts = text("/etc/resolv.conf"), text("/etc/hosts")
-	} else if spec.Net.Driver != netslirp.DriverNone && spec.Namespaces[ns.Net].Mode == ns.Own {
-		facts.Resolver = text("/etc/resolv.conf")
-		facts.Net = network()
-	}
+	probeNetwork(spec, facts)
 	if spec.Process.Terminal {
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
 	}
@@ -64,6 +59,34 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 		return facts, refuseBelow(spec, facts)
 	}
 	return facts, nil
+}
+
+// probeNetwork finds what names are looked up with, and what connects an own
+// network.
+func probeNetwork(spec *rootless.Spec, facts *rootless.Facts) {
+	switch net := spec.Namespaces[ns.Net]; {
+	case net.Mode == ns.Host:
+		facts.Resolver, facts.Hosts = text("/etc/resolv.conf"), text("/etc/hosts")
+	case net.Mode == ns.Join && net.PID != 0:
+		facts.Resolver, facts.Hosts = textInside(net.PID, "/etc/resolv.conf"), textInside(net.PID, "/etc/hosts")
+	case net.Mode == ns.Own && spec.Net.Driver != netslirp.DriverNone:
+		facts.Resolver = text("/etc/resolv.conf")
+		facts.Net = network()
+	}
+}
+
+// textInside is a small file as another container has it; "" if it hides it.
+func textInside(pid int, path string) string {
+	root, err := fsroot.OpenRoot(fmt.Sprintf("/proc/%d/root", pid))
+	if err != nil {
+		return ""
+	}
+	defer root.Close()
+	data, err := root.ReadFile(path, largestResolver)
+	if err != nil {
+		return ""
+	}
+	return string(data)
 }
 
 // ProbeIDs finds out only what concerns id maps.

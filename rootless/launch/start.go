@@ -89,13 +89,17 @@ func Start(plan *rootless.Plan) (*Container, error) {
 type half func(plan *rootless.Plan, fds descriptors) *program.Program
 
 func start(plan *rootless.Plan, namespaces uint64, setup, stage half) (*Container, error) {
+	held, err := program.Hold()
+	if err != nil {
+		return nil, err
+	}
+	return startHeld(plan, namespaces, setup, stage, held)
+}
+
+func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *program.Held) (*Container, error) {
 	l := &launch{plan: plan}
 	defer l.close()
 	if err := l.prepare(setup, stage); err != nil {
-		return nil, err
-	}
-	held, err := program.Hold()
-	if err != nil {
 		return nil, err
 	}
 	child, err := program.Start(l.setup, namespaces, l.errors.write.fd())

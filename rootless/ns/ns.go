@@ -69,7 +69,7 @@ type Mode uint8
 const (
 	Own  Mode = iota // made for the container
 	Host             // the one that bryo runs in
-	Join             // one that exists already: Source.PID or Source.Path
+	Join             // one that exists already: Source.PID, Path or Name
 )
 
 // Source is where one namespace comes from.
@@ -77,6 +77,7 @@ type Source struct {
 	Mode Mode
 	PID  int    // Join: the process whose namespace it is
 	Path string // Join: an nsfs file, as /proc/PID/ns/net or a bind mount of it
+	Name string // Join: a detached container; PID is a process of it once that is known
 }
 
 func (s Source) String() string {
@@ -85,6 +86,8 @@ func (s Source) String() string {
 		return "own"
 	case s.Mode == Host:
 		return "host"
+	case s.Name != "":
+		return "join:" + s.Name
 	case s.PID != 0:
 		return "join:" + strconv.Itoa(s.PID)
 	default:
@@ -92,8 +95,8 @@ func (s Source) String() string {
 	}
 }
 
-// Parse reads own, host, join:PID or join:/path, and podman's synonyms
-// private, ns:/path and container:PID.
+// Parse reads own, host, join:NAME, join:PID or join:/path, and podman's
+// synonyms private, ns:/path and container:NAME. A number is a process id.
 func Parse(value string) (Source, error) {
 	switch value {
 	case "own", "private":
@@ -103,14 +106,21 @@ func Parse(value string) (Source, error) {
 	}
 	how, target, found := strings.Cut(value, ":")
 	if !found || (how != "join" && how != "ns" && how != "container") {
-		return Source{}, fmt.Errorf("%q is none of own, host, join:PID, join:/path", value)
+		return Source{}, fmt.Errorf("%q is none of own, host, join:NAME, join:PID, join:/path", value)
 	}
 	if strings.HasPrefix(target, "/") {
 		return Source{Mode: Join, Path: target}, nil
 	}
+	if how != "ns" && isName(target) {
+		return Source{Mode: Join, Name: target}, nil
+	}
+	return parsePID(value, target)
+}
+
+func parsePID(value, target string) (Source, error) {
 	pid, err := strconv.ParseInt(target, 10, 32)
 	if err != nil || pid <= 0 || target[0] == '+' {
-		return Source{}, fmt.Errorf("%q: join takes a process id or an absolute path", value)
+		return Source{}, fmt.Errorf("%q: join takes a container, a process id or an absolute path", value)
 	}
 	return Source{Mode: Join, PID: int(pid)}, nil
 }
@@ -118,6 +128,17 @@ func Parse(value string) (Source, error) {
 // Owner is the user namespace that comes with another one that is joined:
 // nobody writes it, and it prints as no word of the command line.
 func Owner() Source { return Source{Mode: Join, Path: "the owner of the joined ones"} }
+
+// isName says whether a text has the form of a container's name or id, and is
+// no number.
+func isName(text string) bool {
+	const most = 128
+	letter := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
+	digit := func(r rune) bool { return r >= '0' && r <= '9' }
+	other := func(r rune) bool { return !letter(r) && !digit(r) && !strings.ContainsRune("_.-", r) }
+	return text != "" && len(text) <= most && (letter(rune(text[0])) || digit(rune(text[0]))) &&
+		!strings.ContainsFunc(text, other) && strings.Trim(text, "0123456789") != ""
+}
 
 // Set says of each kind where it comes from. The zero value is eight own
 // namespaces.

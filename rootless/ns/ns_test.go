@@ -25,6 +25,11 @@ func TestParse(t *testing.T) {
 		"ns:/proc/1/ns/net":     {Mode: Join, Path: "/proc/1/ns/net"},
 		"join:/run/netns/a:b c": {Mode: Join, Path: "/run/netns/a:b c"},
 		"join:/":                {Mode: Join, Path: "/"},
+		"join:moss":             {Mode: Join, Name: "moss"},
+		"container:moss":        {Mode: Join, Name: "moss"},
+		"join:1x":               {Mode: Join, Name: "1x"},
+		"join:2853f6d50192":     {Mode: Join, Name: "2853f6d50192"},
+		"join:Moss_2.b-":        {Mode: Join, Name: "Moss_2.b-"},
 	} {
 		if got, err := Parse(value); got != want || err != nil {
 			t.Errorf("%q: %+v, %v, want %+v", value, got, err, want)
@@ -34,8 +39,8 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, value := range []string{
-		"", "Own", "own:", "host:1", "none", "join", "join:", "join:0", "join:-1", "join:+1", "join: 1", "join:1x", "join:0x1", "join:1_0",
-		"join:2147483648", "join:18446744073709551617", "join:moss", "join:./x", "join:../x", "ns:", "container:", "container:moss", ":1", "path:/x",
+		"", "Own", "own:", "host:1", "none", "join", "join:", "join:0", "join:-1", "join:+1", "join: 1", "join:-x", "join:.x", "join:a b", "join:a/b",
+		"join:2147483648", "join:18446744073709551617", "join:m\u00f6ss", "join:./x", "join:../x", "ns:", "container:", "ns:moss", ":1", "path:/x",
 	} {
 		if got, err := Parse(value); err == nil || got != (Source{}) {
 			t.Errorf("%q: %+v, %v", value, got, err)
@@ -46,7 +51,7 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"own", "host", "join:42", "join:/proc/1/ns/net", "ns:/x", "container:0", "join:", "join:+1"} {
+	for _, seed := range []string{"own", "host", "join:42", "join:/proc/1/ns/net", "ns:/x", "container:0", "join:", "join:+1", "join:moss", "join:0x"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
@@ -60,8 +65,8 @@ func FuzzParse(f *testing.F) {
 		if again, err := Parse(source.String()); again != source || err != nil {
 			t.Errorf("%q prints as %q, which is %+v, %v", value, source, again, err)
 		}
-		joins := source.PID > 0 || strings.HasPrefix(source.Path, "/")
-		if (source.Mode == Join) != joins || (source.PID != 0 && source.Path != "") || source.PID < 0 {
+		joins := source.PID > 0 || strings.HasPrefix(source.Path, "/") || source.Name != ""
+		if (source.Mode == Join) != joins || (source.PID != 0 && source.Path+source.Name != "") || source.PID < 0 {
 			t.Errorf("%q: %+v", value, source)
 		}
 	})

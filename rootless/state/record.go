@@ -40,6 +40,7 @@ type Record struct {
 	Finished      time.Time
 	ExitCode      int
 	Error         string        `json:",omitempty"`
+	Network       uint64        `json:",omitempty"` // inode of its network namespace
 	Ports         []string      `json:",omitempty"`
 	Restarts      int           `json:",omitempty"`
 	Pause         time.Duration `json:",omitempty"` // before it was started last

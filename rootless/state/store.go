@@ -321,6 +321,20 @@ func (s *Store) misled(names map[string]string) bool {
 	})
 }
 
+// Exclusive does what only one process may do at a time, and what concerns
+// several containers. Others make and remove containers meanwhile.
+func (s *Store) Exclusive(do func() error) (err error) {
+	file, err := os.OpenFile(filepath.Join(s.path, lockFile), os.O_RDWR|os.O_CREATE, fileMode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := flock(file, unix.LOCK_EX); err != nil {
+		return err
+	}
+	return do()
+}
+
 // ids are those of the containers; stale says that there is something else.
 func (s *Store) ids() (ids []string, stale bool, err error) {
 	dir, err := os.Open(filepath.Join(s.path, "containers"))
