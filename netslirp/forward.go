@@ -16,6 +16,13 @@ type Publish struct {
 	ChildPort uint16
 }
 
+// Published is a port that leads into a container now; the number is for
+// removing it. A list of them as JSON is what bryo-net's client prints.
+type Published struct {
+	ID int
+	Publish
+}
+
 // String gives the grammar of ParsePublish, with nothing left out.
 func (p Publish) String() string {
 	host := ""

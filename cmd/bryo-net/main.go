@@ -1,6 +1,7 @@
 // Bryo-net is the network of one container: bryo starts it, and nobody else
 // has reason to. It runs outside the container, in its user's own namespaces,
-// and confines itself before it reads the first packet.
+// and confines itself before it reads the first packet. With the word port it is a
+// client of another one.
 
 // Sizing GOMAXPROCS by the cgroup would read all of /proc/self/mountinfo at
 // every start.
@@ -34,6 +35,12 @@ func run(args []string) int {
 	switch {
 	case len(args) == 1 && args[0] == "inside":
 		work = inside
+	case len(args) > 0 && args[0] == "port":
+		if err := askPorts(args[1:], os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
 	case len(args) > 0:
 		fmt.Fprintln(os.Stderr, "bryo-net: bryo run starts this program; there is nothing to do by hand")
 		return 1

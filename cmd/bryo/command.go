@@ -46,6 +46,7 @@ func commands() []command {
 		{"exec", "[FLAGS] CONTAINER COMMAND [ARG...]", "run one more command in a container", runExec, execSyntax, ""},
 		{"logs", "[FLAGS] CONTAINER", "print what a container has said", runLogs, logsSyntax, ""},
 		{"attach", "[FLAGS] CONTAINER", "connect this terminal with a container's", runAttach, attachSyntax, ""},
+		{"port", "[ls|add|rm] CONTAINER [PORT...]", "list the published ports of a container, add and remove some", runPort, nil, portAbout},
 		{"stop", "[FLAGS] CONTAINER...", "ask containers to end, and end them if they do not", runStop, stopSyntax, ""},
 		{"kill", "[FLAGS] CONTAINER...", "send a signal to containers", runKill, killSyntax, ""},
 		{"wait", "CONTAINER...", "wait for containers to end, and print their exit codes", runWait, nil, ""},

@@ -39,6 +39,7 @@ func meanings() []meaning {
 		{"COMMAND", fromInside, nil},
 		{"PROGRAM", fromProgram, nil},
 		{"CONTAINER", fromNothing, containers},
+		{"ls|add|rm", fromNothing, func() []string { return append([]string{"ls", "add", "rm"}, containers()...) }},
 		{"VERB", fromNothing, names},
 		{"TOPIC", fromNothing, host.Topics},
 		{"SHELL", fromNothing, shells},

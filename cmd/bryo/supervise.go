@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"bryo/netslirp"
 	"bryo/rootless"
 	"bryo/rootless/monitor"
 	"bryo/rootless/ns"
@@ -141,14 +143,23 @@ func (v *supervisor) sign() error {
 	})
 }
 
+// complete adds to what was asked for what later commands go by.
+func (v *supervisor) complete(spec *rootless.Spec) {
+	if spec.Hostname == "" && spec.Namespaces[ns.UTS].Mode == ns.Own {
+		spec.Hostname = v.config.ID
+	}
+	if len(spec.Net.Publish) > 0 && spec.Net.PortSocket == "" {
+		spec.Net.PortSocket = v.entry.Path(portSocket)
+		_ = os.Remove(v.entry.Path(portSocket)) //nolint:gosec // of a network that was killed; the state is the user's own
+	}
+}
+
 // begin makes the container once.
 func (v *supervisor) begin(s streams) error {
 	if err := v.sign(); err != nil {
 		return err
 	}
-	if spec := &v.config.Spec; spec.Hostname == "" && spec.Namespaces[ns.UTS].Mode == ns.Own {
-		spec.Hostname = v.config.ID
-	}
+	v.complete(&v.config.Spec)
 	if err := os.Chdir(v.config.Options.Dir); err != nil {
 		return err
 	}
@@ -182,9 +193,10 @@ func (v *supervisor) runs(plan *rootless.Plan) (network uint64, err error) {
 		return 0, err
 	}
 	network = networkOf(ns.Source{PID: entrance.PID})
+	ports := v.ports(plan)
 	return network, v.entry.Change(func(r *state.Record) error {
 		r.Network = network
-		return began(r, init, entrance, plan)
+		return began(r, init, entrance, ports)
 	})
 }
 
@@ -205,15 +217,28 @@ func processes(pid int, plan *rootless.Plan) (init, entrance state.Process, err 
 
 // began notes that the command runs. If it is not to any more, this process
 // ends, and with it the container.
-func began(r *state.Record, init, entrance state.Process, plan *rootless.Plan) error {
+func began(r *state.Record, init, entrance state.Process, ports []string) error {
 	if r.Stopping() {
 		return errStopped
 	}
-	r.Status, r.Init, r.Entrance, r.Started, r.Error, r.Ports = state.Running, init, entrance, time.Now(), "", nil
-	for _, p := range plan.Network.Config.Publish {
-		r.Ports = append(r.Ports, p.String())
-	}
+	r.Status, r.Init, r.Entrance, r.Started, r.Error, r.Ports = state.Running, init, entrance, time.Now(), "", ports
 	return nil
+}
+
+// ports are those that are published. Which ones were chosen, where that was
+// left open, only the network knows.
+func (v *supervisor) ports(plan *rootless.Plan) (texts []string) {
+	asked := plan.Network.Config.Publish
+	if slices.ContainsFunc(asked, func(p netslirp.Publish) bool { return p.HostPort == 0 }) {
+		list, err := networkIn(v.entry, plan, v.config.Options.Dir).ask("ls")
+		if err == nil {
+			return portTexts(list)
+		}
+	}
+	for _, p := range asked {
+		texts = append(texts, p.String())
+	}
+	return texts
 }
 
 // left tells those that the container shared its network with.

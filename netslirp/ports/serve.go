@@ -43,8 +43,13 @@ func Listen(path string) (net.Listener, error) {
 // 0177 while it is made, before there is any other thread that makes files.
 func listenAlone(path string) (*net.UnixListener, error) {
 	const others = 0o177
+	short, done, err := shorten(path)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	defer unix.Umask(unix.Umask(others))
-	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	return net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
 }
 
 // ownOnly accepts connections of the user's own processes.

@@ -110,3 +110,18 @@ func lockDir(path string) (unlock func(), locked bool) {
 	_ = unix.Close(fd)
 	return nil, false
 }
+
+// shorten gives a path that fits into a socket's address, whatever the
+// directory's, until done is called.
+func shorten(path string) (short string, done func(), err error) {
+	const longest = 107 // of sun_path, unix(7)
+	if len(path) <= longest {
+		return path, func() {}, nil
+	}
+	dir := filepath.Dir(path)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", fd, filepath.Base(path)), func() { _ = unix.Close(fd) }, nil
+}
