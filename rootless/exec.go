@@ -53,6 +53,19 @@ func CompileExec(spec *Spec, pl *Plan, exec *ExecSpec, facts *Facts) (*Plan, err
 	return to, nil
 }
 
+// CompileMapped decides how a program of bryo's own runs under the ids of a
+// container, in a user namespace beside it: it may do with files what the
+// container's root may, and the container has no power over it.
+func CompileMapped(pl *Plan, facts *Facts, argv, env []string) *Plan {
+	mine := func(m idmap.Map, id uint32) bool { return len(m) == 1 && m[0].Count == 1 && m[0].Outside == id }
+	maps := pl.IDs.Maps
+	one := mine(maps.UID, facts.Self.UID) && mine(maps.GID, facts.Self.GID)
+	return &Plan{
+		Self: facts.Self, Helpers: facts.Helpers, IDs: idmap.Choice{Maps: maps, Helpers: !one, Setgroups: !one},
+		Process: Process{Argv: argv, Paths: []string{"/proc/self/exe"}, Env: env, SetGroups: !one},
+	}
+}
+
 // Inside are the kinds whose namespace is not the host's: those that a command
 // has to enter.
 func (pl *Plan) Inside() (flags uint64) {

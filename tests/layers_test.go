@@ -54,6 +54,8 @@ func floors() []layer {
 		{pkg: "fsroot/unpack", floor: 2.5, users: ends},
 		{pkg: "fsroot/shelf", floor: 2.5, users: ends},
 
+		{pkg: "fsroot/tree", floor: 2.5, users: []string{"cmd/bryo"}, only: []string{"golang.org/x/sys"}},
+
 		{pkg: "rootless", floor: 3},
 
 		{pkg: "rootless/host", floor: 4},

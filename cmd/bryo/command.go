@@ -46,6 +46,7 @@ func commands() []command {
 		{"exec", "[FLAGS] CONTAINER COMMAND [ARG...]", "run one more command in a container", runExec, execSyntax, ""},
 		{"logs", "[FLAGS] CONTAINER", "print what a container has said", runLogs, logsSyntax, ""},
 		{"attach", "[FLAGS] CONTAINER", "connect this terminal with a container's", runAttach, attachSyntax, ""},
+		{"cp", "FROM TO", "copy files out of a container or into one", runCp, nil, cpAbout},
 		{"port", "[ls|add|rm] CONTAINER [PORT...]", "list the published ports of a container, add and remove some", runPort, nil, portAbout},
 		{"stop", "[FLAGS] CONTAINER...", "ask containers to end, and end them if they do not", runStop, stopSyntax, ""},
 		{"kill", "[FLAGS] CONTAINER...", "send a signal to containers", runKill, killSyntax, ""},
@@ -68,8 +69,18 @@ func commands() []command {
 	}
 }
 
-// supervise is a verb that run --detach uses.
-const supervise = "supervise"
+// Verbs that run --detach and cp use.
+const (
+	supervise = "supervise"
+	copyVerb  = "copy"
+)
+
+func runHelper(name string, args []string, s streams) int {
+	if name == supervise {
+		return runSupervise(args, s)
+	}
+	return runCopy(args, s)
+}
 
 // run finds the verb and carries it out; the result is the exit code.
 func run(args []string, s streams) int {
@@ -82,8 +93,8 @@ func run(args []string, s streams) int {
 		name = "help"
 	case "--version":
 		name = "version"
-	case supervise:
-		return runSupervise(args, s)
+	case supervise, copyVerb:
+		return runHelper(name, args, s)
 	}
 	c, found := lookup(name)
 	switch {

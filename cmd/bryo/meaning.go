@@ -40,6 +40,8 @@ func meanings() []meaning {
 		{"PROGRAM", fromProgram, nil},
 		{"CONTAINER", fromNothing, containers},
 		{"ls|add|rm", fromNothing, func() []string { return append([]string{"ls", "add", "rm"}, containers()...) }},
+		{"FROM", fromFiles, containerPaths},
+		{"TO", fromFiles, containerPaths},
 		{"VERB", fromNothing, names},
 		{"TOPIC", fromNothing, host.Topics},
 		{"SHELL", fromNothing, shells},
@@ -95,6 +97,14 @@ func containers() []string {
 		names[i] = r.Name
 	}
 	return names
+}
+
+func containerPaths() []string {
+	list := containers()
+	for i := range list {
+		list[i] += ":"
+	}
+	return list
 }
 
 func limits() []string {

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/fsroot/tree"
+	"bryo/idmap"
+	"bryo/rootless"
+	"bryo/rootless/host"
+	"bryo/rootless/launch"
+	"bryo/rootless/state"
+	"bryo/rootless/tty"
+)
+
+// Files of a container belong to subordinate ids, which only a process in a user
+// namespace with its map can read and give away. That process is bryo again, in
+// a namespace beside the container's: the container cannot see it or trace it.
+// All it has of the container is a descriptor of its root.
+//
+//	bryo cp, as the user                 bryo copy, as root of the map
+//	the user's own files  <== tar ==>    the container's root, by descriptor
+
+// inContainer is CONTAINER:PATH.
+type inContainer struct{ name, path string }
+
+// parseCp tells CONTAINER:PATH from a path of the host: that one has a slash before
+// any colon, or no colon.
+func parseCp(text string) (c inContainer, is bool) {
+	name, path, found := strings.Cut(text, ":")
+	if !found || strings.Contains(name, "/") || name == "" {
+		return c, false
+	}
+	return inContainer{name, path}, true
+}
+
+const cpAbout = `One of FROM and TO is CONTAINER:PATH, which is looked up as the container would; the other is a path here, or -, a tar stream.
+As with cp, what is copied to a directory goes into it, and FROM/. is what is in FROM.
+
+Files keep their modes and times.
+Here they belong to you; inside, what is yours is root's.
+A tar stream has ids as they are inside.
+Devices, pipes and sockets are left out.`
+
+// runCp copies files out of a container or into it.
+func runCp(args []string, s streams) int {
+	flags := verbFlags("cp", s)
+	flags.SetInterspersed(false)
+	if err := parse(flags, args); err != nil {
+		return report(s, err)
+	}
+	const operands = 2
+	if flags.NArg() != operands {
+		return report(s, errors.New("cp takes what is copied, and where to\nfix: bryo cp CONTAINER:PATH PATH, or bryo cp PATH CONTAINER:PATH"))
+	}
+	from, out := parseCp(flags.Arg(0))
+	to, in := parseCp(flags.Arg(1))
+	var code int
+	var err error
+	switch {
+	case out && from.path == "", in && to.path == "":
+		err = errors.New("the path in the container is empty\nfix: write CONTAINER:PATH, as web:/etc")
+	case out && in:
+		err = fmt.Errorf("both are in containers\nfix: bryo cp %s - | bryo cp - %s", flags.Arg(0), flags.Arg(1))
+	case out:
+		code, err = copyOut(from, flags.Arg(1), s)
+	case in:
+		code, err = copyIn(flags.Arg(0), to, s)
+	default:
+		err = errors.New("neither is in a container\nfix: write CONTAINER:PATH for the one that is")
+	}
+	if err != nil {
+		return report(s, err)
+	}
+	return code
+}
+
+func copyOut(from inContainer, to string, s streams) (int, error) {
+	if to == "-" {
+		if tty.Is(int(s.out.Fd())) {
+			return 0, errors.New("an archive is not for a terminal\nfix: redirect it, as: bryo cp CONTAINER:PATH - > files.tar")
+		}
+		return copyStream(from, s.out, "pack", nameOf(from.path))
+	}
+	dir, at, err := place(to, from.path)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(dir)
+	read, write, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer read.Close()
+	copier, err := startCopier(from, write, "pack", ".")
+	if err = errors.Join(err, write.Close()); err != nil {
+		return 0, err
+	}
+	err = tree.Beneath(dir).Unpack(read, at, tree.Unpacking{Skipped: skipped(s)})
+	_ = read.Close() // a copier that is not done ends
+	code, waitErr := copier.Wait()
+	if code != exitOK && errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil // the copier has told why there is no more
+	}
+	return code, errors.Join(err, waitErr)
+}
+
+// place opens the directory of the host that files go to, and says below which
+// name; "" for the directory itself.
+func place(to, from string) (dir int, at string, err error) {
+	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+	if to == "" {
+		return -1, "", errors.New("the path is empty; was a variable not set?")
+	}
+	if dir, err = unix.Open(to, flags, 0); err == nil {
+		if contents(from) {
+			return dir, "", nil
+		}
+		return dir, nameOf(from), nil
+	}
+	if !strings.HasSuffix(to, "/") || contents(from) {
+		to = strings.TrimRight(to, "/")
+		at = filepath.Base(to)
+		dir, err = unix.Open(filepath.Dir(to), flags, 0)
+	}
+	if err != nil {
+		return -1, "", fmt.Errorf("%s: %w\nfix: make the directory first", to, err)
+	}
+	return dir, at, nil
+}
+
+// contents says that what is in a directory is meant, as with cp(1).
+func contents(path string) bool {
+	return strings.HasSuffix(path, "/.") || path == "." || strings.Trim(path, "/") == ""
+}
+
+// nameOf is the last name of a path, or "." for a root directory.
+func nameOf(path string) string {
+	if name := filepath.Base(filepath.Clean("/" + path)); name != "/" {
+		return name
+	}
+	return "."
+}
+
+func copyIn(from string, to inContainer, s streams) (int, error) {
+	if from == "-" {
+		return copyStream(to, s.in, "extract", ".")
+	}
+	absolute, err := filepath.Abs(from)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := os.Lstat(from); err != nil {
+		return 0, err
+	}
+	dir, err := os.Open(filepath.Dir(absolute))
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	name, inside := filepath.Base(absolute), nameOf(absolute)
+	if contents(from) {
+		inside = "."
+	}
+	if contents(from) || strings.HasSuffix(from, "/") || absolute == "/" {
+		_ = dir.Close()
+		if dir, err = os.Open(absolute); err != nil {
+			return 0, err
+		}
+		name = "."
+	}
+	return feedCopier(tree.Beneath(int(dir.Fd())), name, to, inside, s)
+}
+
+func feedCopier(from tree.Tree, name string, to inContainer, inside string, s streams) (int, error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer write.Close()
+	copier, err := startCopier(to, read, "unpack", inside)
+	if err = errors.Join(err, read.Close()); err != nil {
+		return 0, err
+	}
+	err = from.Pack(write, name, ".", tree.Packing{Owner: copier.owner, Skipped: skipped(s)})
+	if err != nil && !errors.Is(err, unix.EPIPE) {
+		return 0, errors.Join(err, copier.Kill()) // or half an archive would look whole
+	}
+	_ = write.Close()
+	code, waitErr := copier.Wait()
+	if code != exitOK {
+		err = nil // the copier ended first, and has told why
+	}
+	return code, errors.Join(err, waitErr)
+}
+
+// copyStream has the copier read or write an archive of the user's.
+func copyStream(c inContainer, stream *os.File, how, name string) (int, error) {
+	copier, err := startCopier(c, stream, how, name)
+	if err != nil {
+		return 0, err
+	}
+	return copier.Wait()
+}
+
+func skipped(s streams) func(path, why string) {
+	return func(path, why string) { warn(s, []string{visible(path) + " is left out: " + why}) }
+}
+
+// copier is a process under a container's map of ids.
+type copier struct {
+	*launch.Container
+
+	maps idmap.Maps
+}
+
+// owner is who a file of the host belongs to inside: root, if that is nobody
+// there.
+func (c *copier) owner(uid, gid uint32) (insideUID, insideGID int) {
+	if id, mapped := c.maps.UID.ToContainer(uid); mapped {
+		insideUID = int(id)
+	}
+	if id, mapped := c.maps.GID.ToContainer(gid); mapped {
+		insideGID = int(id)
+	}
+	return insideUID, insideGID
+}
+
+func startCopier(c inContainer, stream *os.File, how, name string) (*copier, error) {
+	entry, record, err := oneContainer(c.name)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := entry.Plan()
+	if err != nil {
+		return nil, err
+	}
+	root, err := rootOf(record, plan)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(root)
+	facts, err := host.ProbeIDs(&rootless.Spec{})
+	if err != nil {
+		return nil, err
+	}
+	var inherited [2]int // without O_CLOEXEC
+	for i, fd := range []int{root, int(stream.Fd())} {
+		if inherited[i], err = unix.Dup(fd); err != nil {
+			return nil, os.NewSyscallError("dup", err)
+		}
+		defer unix.Close(inherited[i])
+	}
+	argv := []string{"bryo", copyVerb, how, strconv.Itoa(inherited[0]), strconv.Itoa(inherited[1]), c.path, name}
+	container, err := launch.Unshare(rootless.CompileMapped(plan, facts, argv, os.Environ()))
+	if err != nil {
+		return nil, err
+	}
+	return &copier{container, plan.IDs.Maps}, container.Deliver()
+}
+
+// rootOf opens the root of a container that runs, or the directory that it
+// has when it does.
+func rootOf(r *state.Record, plan *rootless.Plan) (int, error) {
+	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+	entrance, err := r.Entrance.Open()
+	if err == nil {
+		defer unix.Close(entrance)
+		root, err := unix.Open(fmt.Sprintf("/proc/%d/root", r.Entrance.PID), flags, 0)
+		if err == nil && !ended(entrance, 0) {
+			return root, nil
+		}
+		if err == nil {
+			_ = unix.Close(root)
+			err = errNotRunning(r)
+		}
+		return -1, fmt.Errorf("the container's root: %w", err)
+	}
+	if plan.Root.Host || plan.Root.Layer {
+		return -1, fmt.Errorf("container %s does not run, and what it wrote went with it\nfix: bryo start %s", r.Name, r.Name)
+	}
+	root, err := unix.Open(plan.Root.Root.Path, flags, 0)
+	if err != nil {
+		return -1, fmt.Errorf("the root file system %s: %w", plan.Root.Root.Path, err)
+	}
+	return root, nil
+}
+
+// runCopy is not for people. It is the side of bryo cp in the container's ids:
+//
+//	bryo copy pack ROOT STREAM PATH NAME       an archive of PATH, called NAME in it
+//	bryo copy unpack ROOT STREAM PATH NAME     an archive goes to PATH, as cp would put a file NAME
+//	bryo copy extract ROOT STREAM PATH .       an archive goes to the directory PATH
+func runCopy(args []string, s streams) int {
+	const operands = 5
+	if len(args) != operands {
+		return usage(s, "bryo cp starts the copier; there is nothing to do by hand")
+	}
+	var fds [2]int
+	for i, text := range args[1:3] {
+		var err error
+		if fds[i], err = parseFD(text); err != nil {
+			return report(s, err)
+		}
+		unix.CloseOnExec(fds[i])
+	}
+	root, stream := tree.InRoot(fds[0]), os.NewFile(uintptr(fds[1]), "archive")
+	path, name := args[3], args[4]
+	if args[0] == "pack" {
+		err := root.Pack(stream, path, name, tree.Packing{Skipped: skipped(s)})
+		if errors.Is(err, unix.EPIPE) {
+			return exitFailed // who reads has told why it does not any more
+		}
+		return report(s, err)
+	}
+	at, needed := path, path
+	switch {
+	case args[0] == "unpack" && root.IsDir(path):
+		at = filepath.Join("/", path, name)
+	case args[0] == "unpack" && (name == "." || !strings.HasSuffix(path, "/")):
+		needed = filepath.Dir(filepath.Clean("/" + path))
+	}
+	if !root.IsDir(needed) {
+		return report(s, fmt.Errorf("%s is no directory of the container\nfix: make it first: bryo exec CONTAINER mkdir -p %s", needed, needed))
+	}
+	return report(s, unpack(root, stream, at, s))
+}
+
+func unpack(root tree.Tree, stream *os.File, at string, s streams) error {
+	foreign := 0
+	err := root.Unpack(stream, at, tree.Unpacking{Owners: true, Skipped: skipped(s), Foreign: func(int, int) { foreign++ }})
+	if foreign > 0 {
+		warn(s, []string{fmt.Sprintf("%d files are root's inside: their own ids are not in the container's map", foreign)})
+	}
+	return err
+}

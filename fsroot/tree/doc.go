@@ -1,0 +1,9 @@
+// Package tree reads and writes directory trees that somebody hostile changes
+// meanwhile, as tar streams. Everything below a tree is opened from one
+// descriptor by openat2(2) or by a single name, and looked at again once it is
+// open; a name is never resolved twice.
+//
+//	pack.go     a tree becomes a stream
+//	unpack.go   a stream becomes a tree
+//	open.go     how paths are looked up
+package tree

@@ -1,0 +1,69 @@
+package tree
+
+import (
+	"errors"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tree is a directory below which all paths are looked up. The caller keeps the
+// descriptor open.
+type Tree struct {
+	fd      int
+	resolve uint64
+}
+
+// InRoot is a container's root: links lead where they would for the
+// container, and never out of it.
+func InRoot(fd int) Tree { return Tree{fd, unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS} }
+
+// Beneath is a directory of the host, below which no link is followed.
+func Beneath(fd int) Tree {
+	return Tree{fd, unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+}
+
+const openPath = unix.O_PATH | unix.O_CLOEXEC
+
+func (t Tree) open(unsafePath string, flags uint64) (int, error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: t.resolve}
+	name := strings.TrimPrefix(path.Clean("/"+unsafePath), "/")
+	if name == "" {
+		name = "."
+	}
+	for {
+		fd, err := unix.Openat2(t.fd, name, &how)
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) { // a rename raced with the look-up
+			return fd, err
+		}
+	}
+}
+
+// IsDir says whether a path leads to a directory.
+func (t Tree) IsDir(unsafePath string) bool {
+	fd, err := t.open(unsafePath, openPath|unix.O_DIRECTORY)
+	return err == nil && unix.Close(fd) == nil
+}
+
+// parent opens the directory that a path's last name is in.
+func (t Tree) parent(unsafePath string) (fd int, name string, err error) {
+	clean := path.Clean("/" + unsafePath)
+	fd, err = t.open(path.Dir(clean), openPath|unix.O_DIRECTORY)
+	return fd, path.Base(clean), err
+}
+
+// openAt opens a name of a directory, and no link.
+func openAt(dir int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+func pathError(op, unsafePath string, err error) error {
+	return &os.PathError{Op: op, Path: unsafePath, Err: err}
+}

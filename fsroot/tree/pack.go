@@ -1,0 +1,186 @@
+package tree
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// deepest is how many directories may lie in each other: one descriptor each.
+const deepest = 400
+
+// mostLinks is how many files with several names are remembered; of others
+// each name becomes a file.
+const mostLinks = 1 << 16
+
+// Packing is how a tree becomes a stream.
+type Packing struct {
+	Owner   func(uid, gid uint32) (int, int) // as the stream shall have them; nil for as they are
+	Skipped func(unsafePath, why string)     // what cannot be in the stream
+}
+
+// Pack writes what a path leads to, with all that is below it. In the stream
+// it has the name as, which may be ".". A link at the end of the path is
+// followed if a slash comes behind it.
+func (t Tree) Pack(w io.Writer, unsafePath, as string, how Packing) error {
+	out := tar.NewWriter(w)
+	p := &packer{Packing: how, out: out, links: map[file]string{}, from: unsafePath, as: as}
+	dir, name, err := t.parent(unsafePath)
+	if strings.HasSuffix(unsafePath, "/") || strings.HasSuffix(unsafePath, "/.") || name == "/" {
+		if err == nil {
+			_ = unix.Close(dir)
+		}
+		dir, err = t.open(unsafePath, unix.O_RDONLY|unix.O_DIRECTORY)
+		name = "."
+	}
+	if err != nil {
+		return pathError("open", unsafePath, err)
+	}
+	defer unix.Close(dir)
+	if err := p.add(dir, name, as, 0); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// file is an inode.
+type file struct{ device, inode uint64 }
+
+type packer struct {
+	Packing
+
+	out      *tar.Writer
+	links    map[file]string // names in the stream of files with several
+	from, as string          // where the stream begins, and what that is called in it
+}
+
+// shown is where a name in the stream comes from.
+func (p *packer) shown(as string) string {
+	return path.Join(p.from, strings.TrimPrefix(path.Join("/", as), path.Join("/", p.as)))
+}
+
+// add writes what a name of a directory is; in the stream it is called as.
+func (p *packer) add(dir int, name, as string, depth int) error {
+	if depth > deepest {
+		return fmt.Errorf("%s: more than %d directories in each other", p.shown(as), deepest)
+	}
+	fd, err := openAt(dir, name, unix.O_PATH)
+	if err != nil {
+		return pathError("open", p.shown(as), err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return pathError("stat", p.shown(as), err)
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return p.addFile(dir, name, as)
+	case unix.S_IFDIR:
+		return p.addDir(dir, name, as, depth)
+	case unix.S_IFLNK:
+		return p.addLink(fd, &st, as)
+	default:
+		p.Skipped(p.shown(as), "it is a device, a pipe or a socket")
+		return nil
+	}
+}
+
+func (p *packer) header(st *unix.Stat_t, as string) *tar.Header {
+	const bits = 0o7777
+	h := &tar.Header{Name: as, Mode: int64(st.Mode & bits), ModTime: time.Unix(st.Mtim.Unix()), Uid: int(st.Uid), Gid: int(st.Gid)}
+	if p.Owner != nil {
+		h.Uid, h.Gid = p.Owner(st.Uid, st.Gid)
+	}
+	return h
+}
+
+func (p *packer) addFile(dir int, name, as string) error {
+	fd, err := openAt(dir, name, unix.O_RDONLY)
+	if err != nil {
+		return pathError("open", p.shown(as), err)
+	}
+	in := os.NewFile(uintptr(fd), as)
+	defer in.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return pathError("stat", p.shown(as), err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		p.Skipped(p.shown(as), "it was replaced meanwhile")
+		return nil
+	}
+	h := p.header(&st, as)
+	if st.Nlink > 1 {
+		id := file{st.Dev, st.Ino}
+		if first, known := p.links[id]; known {
+			h.Typeflag, h.Linkname = tar.TypeLink, first
+			return p.out.WriteHeader(h)
+		}
+		if len(p.links) < mostLinks {
+			p.links[id] = as
+		}
+	}
+	h.Typeflag, h.Size = tar.TypeReg, st.Size
+	if err := p.out.WriteHeader(h); err != nil {
+		return err
+	}
+	// What is written behind the size that was told is left out.
+	if _, err := io.CopyN(p.out, in, st.Size); errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s became shorter while it was read", p.shown(as))
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+func (p *packer) addDir(dir int, name, as string, depth int) error {
+	fd, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return pathError("open", p.shown(as), err)
+	}
+	in := os.NewFile(uintptr(fd), as)
+	defer in.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return pathError("stat", p.shown(as), err)
+	}
+	h := p.header(&st, as+"/")
+	h.Typeflag = tar.TypeDir
+	if err := p.out.WriteHeader(h); err != nil {
+		return err
+	}
+	for {
+		const some = 256
+		names, err := in.Readdirnames(some)
+		for _, n := range names {
+			if err := p.add(fd, n, path.Join(as, n), depth+1); err != nil && !errors.Is(err, unix.ENOENT) { // it was removed meanwhile
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (p *packer) addLink(fd int, st *unix.Stat_t, as string) error {
+	target := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", target)
+	if err != nil {
+		return pathError("readlink", p.shown(as), err)
+	}
+	h := p.header(st, as)
+	h.Typeflag, h.Linkname = tar.TypeSymlink, string(target[:n])
+	return p.out.WriteHeader(h)
+}
