@@ -74,7 +74,7 @@ func (spec *Spec) checkNetwork() error {
 		{"--net-mtu", n.MTU != 0, true},
 		{"--host-loopback", n.HostLoopback.Open, true},
 		{"--dns", len(n.Nameservers) > 0, true},
-		{"--dns-search", len(n.Search) > 0, true},
+		{"--dns-search", len(n.Search) > 0 && mode != ns.Join, true}, // resolv.conf is the container's own
 	} {
 		switch {
 		case !row.given || (mode == ns.Own && n.Driver == netslirp.DriverUser):

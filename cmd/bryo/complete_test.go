@@ -215,7 +215,7 @@ func TestOfferedValuesAreTaken(t *testing.T) {
 func TestPlaceholdersAreKnown(t *testing.T) {
 	unknowable := strings.Fields(`ARG
 		NAME NAME=VALUE KEY=VALUE KEY[=VALUE] C:H:N TARGET[:OPTION,...] SIZE USER[:GROUP] GROUP DIR MODE FD
-		[ADDR:][HOST:]PORT[/udp] RULE PORTS ADDR DOMAIN NAME:IP UP[:DOWN] BYTES
+		[ADDR:][HOST:]PORT[/udp] PORT RULE PORTS ADDR DOMAIN NAME:IP UP[:DOWN] BYTES
 		N KEYS TIME SECONDS`)
 	used := map[string]bool{}
 	for _, c := range verbs() {
