@@ -47,7 +47,7 @@ As with cp, what is copied to a directory goes into it, and FROM/. is what is in
 Files keep their modes and times.
 Here they belong to you; inside, what is yours is root's.
 A tar stream has ids as they are inside.
-Devices, pipes and sockets are left out.`
+Devices, pipes, sockets and what the kernel makes up, as /proc, are left out.`
 
 // runCp copies files out of a container or into it.
 func runCp(args []string, s streams) int {

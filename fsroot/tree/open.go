@@ -33,9 +33,10 @@ func (t Tree) open(unsafePath string, flags uint64) (int, error) {
 	if name == "" {
 		name = "."
 	}
-	for {
+	const tries = 10000 // somebody may rename without end
+	for try := 0; ; try++ {
 		fd, err := unix.Openat2(t.fd, name, &how)
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) { // a rename raced with the look-up
+		if raced := errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR); !raced || try == tries {
 			return fd, err
 		}
 	}

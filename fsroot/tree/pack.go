@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,7 @@ type packer struct {
 	out      *tar.Writer
 	links    map[file]string // names in the stream of files with several
 	from, as string          // where the stream begins, and what that is called in it
+	device   uint64          // that is known not to be the kernel's own
 }
 
 // shown is where a name in the stream comes from.
@@ -80,16 +82,57 @@ func (p *packer) add(dir int, name, as string, depth int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return pathError("stat", p.shown(as), err)
 	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
+	kernels, err := p.kernels(fd, st.Dev)
+	kind := st.Mode & unix.S_IFMT
+	switch {
+	case err != nil:
+		return pathError("statfs", p.shown(as), err)
+	case kernels:
+		return p.leaveOut(as, depth, "the kernel makes it up")
+	case kind == unix.S_IFREG:
 		return p.addFile(dir, name, as)
-	case unix.S_IFDIR:
+	case kind == unix.S_IFDIR:
 		return p.addDir(dir, name, as, depth)
-	case unix.S_IFLNK:
+	case kind == unix.S_IFLNK:
 		return p.addLink(fd, &st, as)
 	default:
-		p.Skipped(p.shown(as), "it is a device, a pipe or a socket")
-		return nil
+		return p.leaveOut(as, depth, "it is a device, a pipe or a socket")
+	}
+}
+
+// leaveOut tells what is not in the stream; that it is all of it, is an error.
+func (p *packer) leaveOut(as string, depth int, why string) error {
+	if depth == 0 {
+		return fmt.Errorf("%s is not copied: %s", p.shown(as), why)
+	}
+	p.Skipped(p.shown(as), why)
+	return nil
+}
+
+// kernels says whether a file is one of those that look empty, or do something
+// when they are read: those of /proc and its like.
+func (p *packer) kernels(fd int, device uint64) (bool, error) {
+	if device == p.device {
+		return false, nil
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return false, err
+	}
+	if slices.Contains(kernelKinds(), int64(st.Type)) { //nolint:unconvert,nolintlint // its width depends on the architecture
+		return true, nil
+	}
+	p.device = device
+	return false, nil
+}
+
+// kernelKinds are file systems that have no files of anybody's: statfs(2).
+func kernelKinds() []int64 {
+	const mqueue, configfs, fusectl = 0x19800202, 0x62656570, 0x65735543
+	return []int64{
+		unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.DEVPTS_SUPER_MAGIC,
+		unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC, unix.BPF_FS_MAGIC, unix.PSTOREFS_MAGIC, unix.EFIVARFS_MAGIC,
+		unix.BINFMTFS_MAGIC, unix.NSFS_MAGIC, mqueue, configfs, fusectl,
 	}
 }
 

@@ -2,9 +2,11 @@ package tree
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"slices"
@@ -41,10 +43,13 @@ func (t Tree) Unpack(r io.Reader, at string, how Unpacking) error {
 	}
 }
 
+var errReplaced = errors.New("it was replaced meanwhile")
+
 type unpacker struct {
 	Unpacking
 
 	tree Tree
+	buf  []byte
 	dirs []madeDir // whose attributes are set last
 }
 
@@ -105,7 +110,7 @@ func (u *unpacker) parent(to string) (dir int, name string, err error) {
 
 // makeDir makes a directory that only its owner can enter until it is complete.
 func (u *unpacker) makeDir(dir int, name, to string, h *tar.Header) error {
-	const private = 0o700
+	const private, others = 0o700, 0o077
 	err := unix.Mkdirat(dir, name, private)
 	if errors.Is(err, unix.EEXIST) {
 		if !u.tree.IsDir(to) {
@@ -116,14 +121,19 @@ func (u *unpacker) makeDir(dir int, name, to string, h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	fd, err := openAt(dir, name, unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	made := os.NewFile(uintptr(fd), name)
+	defer made.Close()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
+	}
+	// It is given away later: another one that has something in it must not be.
+	if names, _ := made.Readdirnames(1); len(names) > 0 || int(st.Uid) != os.Geteuid() || st.Mode&others != 0 {
+		return errReplaced
 	}
 	u.dirs = append(u.dirs, madeDir{to, file{st.Dev, st.Ino}, h})
 	return nil
@@ -162,11 +172,36 @@ func (u *unpacker) makeFile(in io.Reader, dir int, name string, h *tar.Header) e
 		return err
 	}
 	out := os.NewFile(uintptr(fd), name)
-	_, err = io.Copy(out, in)
+	err = u.write(out, in)
 	if err == nil {
 		err = u.attributes(fd, h)
 	}
 	return errors.Join(err, out.Close())
+}
+
+// write makes holes of what is zeros, as a file has them that is larger than
+// any disk.
+func (u *unpacker) write(out *os.File, in io.Reader) error {
+	const chunk = 64 << 10
+	if u.buf == nil {
+		u.buf = make([]byte, 2*chunk) // the second half stays zeros
+	}
+	for size := int64(0); ; {
+		n, err := io.ReadFull(in, u.buf[:chunk])
+		size += int64(n)
+		hole := n == chunk && bytes.Equal(u.buf[:chunk], u.buf[chunk:])
+		switch {
+		case hole:
+			_, err = out.Seek(size, io.SeekStart)
+		case errors.Is(err, io.EOF):
+			return out.Truncate(size)
+		case err == nil || errors.Is(err, io.ErrUnexpectedEOF) && n > 0:
+			_, err = out.Write(u.buf[:n])
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // createFile makes a new file. One that is mounted on cannot be replaced, and
@@ -188,8 +223,9 @@ func truncated(dir int, name string) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	var st unix.Stat_t
-	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+	var st unix.Statx_t
+	if err = unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st); err == nil &&
+		(st.Mode&unix.S_IFMT != unix.S_IFREG || st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0) {
 		err = unix.EBUSY
 	}
 	if err == nil {
@@ -211,7 +247,19 @@ func (u *unpacker) makeLink(dir int, name string, h *tar.Header) error {
 	if !u.Owners {
 		return nil
 	}
-	return u.own(h, unix.Fchownat(dir, name, h.Uid, h.Gid, unix.AT_SYMLINK_NOFOLLOW))
+	fd, err := openAt(dir, name, unix.O_PATH)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		err = errReplaced
+	}
+	if err != nil {
+		return err
+	}
+	return u.own(fd, h)
 }
 
 // makeName gives a file of the tree another name.
@@ -232,10 +280,10 @@ func (u *unpacker) attributes(fd int, h *tar.Header) error {
 	const permissions, all = 0o777, 0o7777
 	mode := uint32(h.Mode) & permissions
 	if u.Owners {
-		mode = uint32(h.Mode) & all
-		if err := u.own(h, unix.Fchown(fd, h.Uid, h.Gid)); err != nil {
+		if err := u.own(fd, h); err != nil {
 			return err
 		}
+		mode = uint32(h.Mode) & all
 	}
 	if err := unix.Fchmod(fd, mode); err != nil {
 		return err
@@ -245,7 +293,11 @@ func (u *unpacker) attributes(fd int, h *tar.Header) error {
 }
 
 // own lets files whose owner is not in the map of ids stay with who makes them.
-func (u *unpacker) own(h *tar.Header, err error) error {
+func (u *unpacker) own(fd int, h *tar.Header) error {
+	err := error(unix.EINVAL)
+	if isID(h.Uid) && isID(h.Gid) {
+		err = unix.Fchownat(fd, "", h.Uid, h.Gid, unix.AT_EMPTY_PATH)
+	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
 		u.Foreign(h.Uid, h.Gid)
 		h.Mode &= 0o777
@@ -253,3 +305,6 @@ func (u *unpacker) own(h *tar.Header, err error) error {
 	}
 	return err
 }
+
+// isID leaves out what the kernel would take for another one, or for none.
+func isID(id int) bool { return id >= 0 && id < math.MaxUint32 }
