@@ -123,6 +123,8 @@ func removePorts(name string, texts []string) error {
 		}
 		ids = append(ids, found...)
 	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids) // two texts may mean one port
 	_, err = n.ask(append([]string{"rm"}, ids...)...)
 	return errors.Join(err, n.note())
 }
@@ -187,9 +189,14 @@ func openNetwork(name string) (*portNetwork, error) {
 		return nil, err
 	}
 	n := networkIn(entry, plan, config.Options.Dir)
+	mode := plan.Namespaces[ns.Net].Mode
 	switch {
-	case plan.Namespaces[ns.Net].Mode == ns.Join:
+	case mode == ns.Join:
 		return nil, fmt.Errorf("container %s has the network of another one, whose ports lead to both\nfix: bryo port that one", record.Name)
+	case mode == ns.Host:
+		return nil, fmt.Errorf("container %s has the host's network, and with it the host's ports", record.Name)
+	case plan.Network.Config.Driver == netslirp.DriverNone:
+		return nil, fmt.Errorf("container %s has no network\nfix: start it without --net none, and with -p PORT", record.Name)
 	case n == nil:
 		return nil, fmt.Errorf("container %s was started without ports, and can be given none\nfix: start it with -p PORT, or with --port-socket FILE to add ports later", record.Name)
 	}

@@ -33,7 +33,14 @@ func Dial(path string) *Client {
 			return nil, err
 		}
 		defer done()
-		return dialer.DialContext(ctx, "unix", short)
+		conn, err := dialer.DialContext(ctx, "unix", short)
+		if err != nil {
+			return nil, err
+		}
+		if peer, is := conn.(*net.UnixConn); !is || !own(peer) {
+			return nil, errors.Join(fmt.Errorf("%s is not listened at by a process of yours", path), conn.Close())
+		}
+		return conn, nil
 	}
 	const patience = 30 * time.Second
 	transport := &http.Transport{DialContext: connect, DisableKeepAlives: true}

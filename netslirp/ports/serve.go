@@ -79,7 +79,7 @@ func (l *ownOnly) Accept() (net.Conn, error) {
 	}
 }
 
-// own asks the kernel who connected: SO_PEERCRED of unix(7).
+// own asks the kernel who is at the other end: SO_PEERCRED of unix(7).
 func own(conn *net.UnixConn) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {
