@@ -10,6 +10,7 @@ import (
 	"bryo/fsroot"
 	"bryo/idmap"
 	"bryo/rootless"
+	"bryo/rootless/host"
 	"bryo/rootless/launch"
 	"bryo/rootless/ns"
 	"bryo/rootless/state"
@@ -109,8 +110,7 @@ func tellNeighbour(store *state.Store, r *state.Record, names []string) error {
 	if err != nil {
 		return err
 	}
-	made := slices.IndexFunc(plan.Root.Files, func(f fsroot.File) bool { return f.Target == hostsFile })
-	if made < 0 {
+	if !slices.ContainsFunc(plan.Root.Files, func(f fsroot.File) bool { return f.Target == hostsFile }) {
 		return nil
 	}
 	entrance, err := r.Entrance.Open()
@@ -118,9 +118,9 @@ func tellNeighbour(store *state.Store, r *state.Record, names []string) error {
 		return nil // it has ended
 	}
 	defer unix.Close(entrance)
-	now, err := readInside(r.Entrance.PID, hostsFile)
+	now, err := host.ReadInside(r.Entrance.PID, hostsFile)
 	if err != nil {
-		now = plan.Root.Files[made].Content
+		return err // its own doing
 	}
 	next := rootless.WithNeighbours(now, names)
 	if next == now {
@@ -129,16 +129,4 @@ func tellNeighbour(store *state.Store, r *state.Record, names []string) error {
 	to := &rootless.Plan{Namespaces: plan.Namespaces, IDs: idmap.Choice{Maps: plan.IDs.Maps, Setgroups: plan.IDs.Setgroups}, Self: plan.Self, Entered: entrance}
 	to.Process.SetGroups = plan.IDs.Setgroups
 	return launch.Rewrite(to, hostsFile, next)
-}
-
-// readInside reads a small file as the container has it.
-func readInside(pid int, path string) (text string, err error) {
-	const most = 64 << 10
-	root, err := fsroot.OpenRoot(fmt.Sprintf("/proc/%d/root", pid))
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	data, err := root.ReadFile(path, most)
-	return string(data), err
 }

@@ -77,16 +77,22 @@ func probeNetwork(spec *rootless.Spec, facts *rootless.Facts) {
 
 // textInside is a small file as another container has it; "" if it hides it.
 func textInside(pid int, path string) string {
+	text, err := ReadInside(pid, path)
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// ReadInside reads a small regular file as a container has it.
+func ReadInside(pid int, path string) (text string, err error) {
 	root, err := fsroot.OpenRoot(fmt.Sprintf("/proc/%d/root", pid))
 	if err != nil {
-		return ""
+		return "", err
 	}
-	defer root.Close()
+	defer func() { err = errors.Join(err, root.Close()) }()
 	data, err := root.ReadFile(path, largestResolver)
-	if err != nil {
-		return ""
-	}
-	return string(data)
+	return string(data), err
 }
 
 // ProbeIDs finds out only what concerns id maps.
