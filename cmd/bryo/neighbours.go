@@ -93,7 +93,7 @@ func tellNeighbours(network uint64) error {
 		}
 		errs := []error{err}
 		for _, r := range records {
-			if err := tellNeighbour(store, r, names); err != nil {
+			if err := tellNeighbour(store, r, names); err != nil && !errors.Is(err, state.ErrNotFound) {
 				errs = append(errs, fmt.Errorf("%s of container %s: %w", hostsFile, r.Name, err))
 			}
 		}
@@ -105,6 +105,11 @@ func tellNeighbour(store *state.Store, r *state.Record, names []string) error {
 	entry, err := store.Find(r.ID)
 	if err != nil {
 		return err
+	}
+	if len(names) > 0 && !r.Shared {
+		if err := entry.Change(func(r *state.Record) error { r.Shared = true; return nil }); err != nil {
+			return err
+		}
 	}
 	plan, err := entry.Plan()
 	if err != nil {

@@ -98,7 +98,7 @@ func runRename(args []string, s streams) int {
 	if err == nil {
 		err = e.Rename(flags.Arg(1))
 	}
-	if err == nil {
+	if err == nil && r.Shared {
 		err = tellNeighbours(r.Network)
 	}
 	return report(s, err)

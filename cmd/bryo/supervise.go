@@ -195,7 +195,7 @@ func (v *supervisor) runs(plan *rootless.Plan) (network uint64, err error) {
 	network = networkOf(ns.Source{PID: entrance.PID})
 	ports := v.ports(plan)
 	return network, v.entry.Change(func(r *state.Record) error {
-		r.Network = network
+		r.Network, r.Shared = network, false
 		return began(r, init, entrance, ports)
 	})
 }
@@ -243,7 +243,7 @@ func (v *supervisor) ports(plan *rootless.Plan) (texts []string) {
 
 // left tells those that the container shared its network with.
 func (v *supervisor) left() {
-	if r, err := v.entry.Record(); err == nil {
+	if r, err := v.entry.Record(); err == nil && r.Shared {
 		_ = tellNeighbours(r.Network) // nobody hears
 	}
 }

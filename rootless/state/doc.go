@@ -10,8 +10,8 @@
 //	                 /lock            flock(2), by whoever changes it; at last the exit code,
 //	                                  for those who have it open when all this goes
 //	                 /log, /log.1     what it said
-//	    names/NAME -> ID              if the record says so, too
-//	    lock                          flock(2), for what concerns several that run
+//	    names/NAME -> ID              if the record says so, too; flock(2), by whoever
+//	                                  changes what concerns several that run
 //
 // Every file is replaced by rename, and a container's directory comes and goes
 // by rename, so that a process that dies at any moment leaves the old or the new

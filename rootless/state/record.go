@@ -41,6 +41,7 @@ type Record struct {
 	ExitCode      int
 	Error         string        `json:",omitempty"`
 	Network       uint64        `json:",omitempty"` // inode of its network namespace
+	Shared        bool          `json:",omitempty"` // others have run in it, too
 	Ports         []string      `json:",omitempty"`
 	Restarts      int           `json:",omitempty"`
 	Pause         time.Duration `json:",omitempty"` // before it was started last

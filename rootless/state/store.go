@@ -324,12 +324,12 @@ func (s *Store) misled(names map[string]string) bool {
 // Exclusive does what only one process may do at a time, and what concerns
 // several containers. Others make and remove containers meanwhile.
 func (s *Store) Exclusive(do func() error) (err error) {
-	file, err := os.OpenFile(filepath.Join(s.path, lockFile), os.O_RDWR|os.O_CREATE, fileMode)
+	dir, err := os.Open(filepath.Join(s.path, "names"))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := flock(file, unix.LOCK_EX); err != nil {
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	if err := flock(dir, unix.LOCK_EX); err != nil {
 		return err
 	}
 	return do()
