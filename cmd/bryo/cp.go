@@ -105,7 +105,7 @@ func copyOut(from inContainer, to string, s streams) (int, error) {
 	}
 	err = tree.Beneath(dir).Unpack(read, at, tree.Unpacking{Skipped: skipped(s)})
 	_ = read.Close() // a copier that is not done ends
-	code, waitErr := copier.Wait()
+	code, waitErr := copier.await()
 	if code != exitOK && errors.Is(err, io.ErrUnexpectedEOF) {
 		err = nil // the copier has told why there is no more
 	}
@@ -194,7 +194,7 @@ func feedCopier(from tree.Tree, name string, to inContainer, inside string, s st
 		return 0, errors.Join(err, copier.Kill()) // or half an archive would look whole
 	}
 	_ = write.Close()
-	code, waitErr := copier.Wait()
+	code, waitErr := copier.await()
 	if code != exitOK {
 		err = nil // the copier ended first, and has told why
 	}
@@ -207,7 +207,7 @@ func copyStream(c inContainer, stream *os.File, how, name string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return copier.Wait()
+	return copier.await()
 }
 
 func skipped(s streams) func(path, why string) {
@@ -231,6 +231,15 @@ func (c *copier) owner(uid, gid uint32) (insideUID, insideGID int) {
 		insideGID = int(id)
 	}
 	return insideUID, insideGID
+}
+
+// await returns the copier's exit code. One that was killed has told nothing.
+func (c *copier) await() (int, error) {
+	code, err := c.Wait()
+	if err == nil && code > signalExitBase {
+		err = fmt.Errorf("signal %d ended the copy, which is not whole", code-signalExitBase)
+	}
+	return code, err
 }
 
 func startCopier(c inContainer, stream *os.File, how, name string) (*copier, error) {
