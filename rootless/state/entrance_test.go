@@ -14,9 +14,9 @@ import (
 func fill(v reflect.Value) {
 	switch {
 	case v.Kind() == reflect.Struct:
-		for i := range v.NumField() {
-			if v.Field(i).CanSet() {
-				fill(v.Field(i))
+		for _, field := range v.Fields() {
+			if field.CanSet() {
+				fill(field)
 			}
 		}
 	case v.Kind() == reflect.Array:
