@@ -68,7 +68,7 @@ func (c *Client) List(ctx context.Context) ([]netslirp.Published, error) {
 	}
 	list := make([]netslirp.Published, 0, len(statuses))
 	for i := range statuses {
-		one, err := published(&statuses[i])
+		one, err := parseStatus(&statuses[i])
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +93,7 @@ func (c *Client) Add(ctx context.Context, publish netslirp.Publish) (netslirp.Pu
 		status, err := c.manager.AddPort(ctx, spec(chosen))
 		switch {
 		case err == nil:
-			return published(status)
+			return parseStatus(status)
 		case publish.HostPort == 0 && strings.Contains(err.Error(), "address already in use") && try < tries:
 		default:
 			return netslirp.Published{}, unanswered(err)
@@ -114,8 +114,8 @@ func unanswered(err error) error {
 	return err
 }
 
-// published reads what the other side says of a port.
-func published(status *port.Status) (netslirp.Published, error) {
+// parseStatus reads what the other side says of a port.
+func parseStatus(status *port.Status) (netslirp.Published, error) {
 	s := &status.Spec
 	addr, err := netip.ParseAddr(s.ParentIP)
 	family := strings.TrimRight(s.Proto, "46")

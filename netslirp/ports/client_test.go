@@ -95,7 +95,7 @@ func TestPublished(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := published(&port.Status{ID: 7, Spec: spec(list[0])})
+		got, err := parseStatus(&port.Status{ID: 7, Spec: spec(list[0])})
 		if err != nil || got.ID != 7 || got.Publish != list[0] {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
