@@ -47,6 +47,8 @@ func floors() []layer {
 		{pkg: "fsroot", floor: 2},
 		{pkg: "rootless/confine", floor: 2},
 
+		{pkg: "netslirp/loop", floor: 2.25, users: []string{"netslirp/stack", "netslirp/ports", "cmd/bryo-net"}},
+
 		{pkg: "netslirp/stack", floor: 2.5, users: ends},
 		{pkg: "netslirp/dns", floor: 2.5, users: ends},
 		{pkg: "netslirp/ports", floor: 2.5, users: ends},
@@ -83,7 +85,7 @@ func confinements() []confined {
 	return []confined{
 		{"github.com/spf13/pflag", []string{"cmd/*/*.go"}},
 		{"github.com/rootless-containers/rootlesskit", []string{"idmap/*.go", "netslirp/ports/*.go", "cmd/*/*.go"}},
-		{"unsafe", []string{"rootless/program/*.go", "netslirp/stack/calls.go", "cmd/bryo-net/confine.go"}},
+		{"unsafe", []string{"rootless/program/*.go", "netslirp/stack/calls.go", "netslirp/loop/calls.go", "cmd/bryo-net/confine.go"}},
 	}
 }
 

@@ -107,13 +107,6 @@ func unread(fd int) (int, unix.Errno) {
 	return int(size), errno
 }
 
-// epollWait waits without telling the scheduler: none of its goroutines run
-// meanwhile.
-func epollWait(fd int, events []unix.EpollEvent, milliseconds int) (int, unix.Errno) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(milliseconds), 0, 0)
-	return count(n, errno)
-}
-
 // count is a call's result: none is done where it failed.
 func count(n uintptr, errno unix.Errno) (int, unix.Errno) {
 	if errno != 0 {

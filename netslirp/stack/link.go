@@ -74,9 +74,9 @@ func (l *link) close() {
 	_ = unix.Close(l.fd)
 }
 
-// read delivers packets that have come, at most so many, and says whether there
+// Read delivers packets that have come, at most so many, and says whether there
 // may be more. It does not wait.
-func (l *link) read(most int) (more bool, err error) {
+func (l *link) Read(most int) (more bool, err error) {
 	l.reading.Lock()
 	defer l.reading.Unlock()
 	long := 0 // bytes in large packets
@@ -92,7 +92,7 @@ func (l *link) read(most int) (more bool, err error) {
 	if long == 0 && !more {
 		l.acks.hold()
 	} else {
-		l.flush(true)
+		l.Flush(true)
 	}
 	return more, err
 }
@@ -149,8 +149,8 @@ func (l *link) readOne() (length int, more bool, err error) {
 	return len(body), true, nil
 }
 
-// flush sends acknowledgements that have waited for a turn of the loop, or all.
-func (l *link) flush(all bool) { l.acks.release(all, l.sendAs) }
+// Flush sends acknowledgements that have waited for a turn of the loop, or all.
+func (l *link) Flush(all bool) { l.acks.release(all, l.sendAs) }
 
 // apart puts a packet's IP header before the rest in a view of its own: netstack
 // holds on to the header while it looks at the packet, and would copy all that

@@ -14,6 +14,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
 	"bryo/netslirp"
+	"bryo/netslirp/loop"
 )
 
 const (
@@ -90,7 +91,7 @@ type pingTable struct {
 
 // pingFlow is a conversation. It is the loop's, like what calls echo.
 type pingFlow struct {
-	socket
+	loop.Socket
 
 	stack  *Stack
 	key    pingKey
@@ -134,7 +135,7 @@ func (s *Stack) echo(packet []byte) bool {
 	if u == nil {
 		return true
 	}
-	errno := sendDatagram(u.fd, e.message)
+	errno := sendDatagram(u.FD, e.message)
 	if errno == 0 {
 		u.record.Sent += uint64(len(e.message))
 	} else if why, is := reasonOf(errno); is {
@@ -165,17 +166,17 @@ func (s *Stack) openPing(key pingKey, e echo) *pingFlow {
 	}
 	u := &pingFlow{stack: s, key: key, asked: e, record: record, used: time.Now()}
 	u.asked.message, u.asked.packet = nil, nil
-	u.fd, u.owner = fd, u
+	u.FD, u.Owner = fd, u
 	if !s.begin() {
 		_ = unix.Close(fd)
 		return nil
 	}
-	if err := s.loop.add(&u.socket); err != nil {
+	if err := s.loop.Add(&u.Socket); err != nil {
 		_ = unix.Close(fd)
 		s.flows.Done()
 		return nil
 	}
-	u.rest = time.AfterFunc(pingPatience, func() { s.loop.queue(&u.socket, wantsRest) })
+	u.rest = time.AfterFunc(pingPatience, func() { s.loop.Queue(&u.Socket, wantsRest) })
 	s.pings.mu.Lock()
 	defer s.pings.mu.Unlock()
 	if s.pings.flows == nil {
@@ -201,14 +202,14 @@ func dialPing(to netip.Addr) (fd int, err error) {
 	return fd, nil
 }
 
-// turn implements owner: answers are passed on, with the container's own
+// Turn implements loop.Owner: answers are passed on, with the container's own
 // identifier, since the socket has another one.
-func (u *pingFlow) turn(w wants) {
+func (u *pingFlow) Turn(w loop.Wants) {
 	if u.ended {
 		return
 	}
 	on := u.stack.ctx.Err() == nil
-	if on && w&wantsDown != 0 {
+	if on && w&loop.Readable != 0 {
 		on = u.sendDown()
 	}
 	if on && w&wantsRest != 0 {
@@ -218,15 +219,15 @@ func (u *pingFlow) turn(w wants) {
 		}
 	}
 	if !on {
-		u.end()
+		u.End()
 	}
 }
 
 func (u *pingFlow) sendDown() bool {
 	b := u.stack.batches.Get().(*batch) //nolint:forcetypeassert // the pool holds nothing else
 	defer u.stack.batches.Put(b)
-	for range mostPackets {
-		n, errno := receive(u.fd, b.room())
+	for range mostDatagrams {
+		n, errno := receive(u.FD, b.room())
 		if errno == unix.EAGAIN {
 			return true
 		}
@@ -241,12 +242,12 @@ func (u *pingFlow) sendDown() bool {
 			u.stack.reply(u.asked, answer)
 		}
 	}
-	u.stack.loop.queue(&u.socket, wantsDown)
+	u.stack.loop.Queue(&u.Socket, loop.Readable)
 	return true
 }
 
-// end implements owner.
-func (u *pingFlow) end() {
+// End implements loop.Owner.
+func (u *pingFlow) End() {
 	if u.ended {
 		return
 	}
@@ -255,7 +256,7 @@ func (u *pingFlow) end() {
 	u.stack.pings.mu.Lock()
 	delete(u.stack.pings.flows, u.key)
 	u.stack.pings.mu.Unlock()
-	u.stack.loop.remove(&u.socket)
+	u.stack.loop.Remove(&u.Socket)
 	u.stack.end(u.record, nil)
 	u.stack.flows.Done()
 }

@@ -11,18 +11,31 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"bryo/netslirp/loop"
 )
 
 // turnSize bounds what one way of a connection moves before others have their
 // turn, bytes.
 const turnSize = 512 << 10
 
+// What a flow may have to do beside what the loop hears: the host has sent, or
+// takes more.
+const (
+	wantsUp    = loop.Own << iota // the container has sent
+	resumeUp                      // the rate allows more
+	takesDown                     // the container takes more
+	resumeDown                    // the rate allows more
+	wantsEnd                      // the container's side is closed, or has failed
+	wantsRest                     // it may have been idle for long
+)
+
 // relay is a connection: netstack's endpoint and a socket of the host's. What
 // one has is written to the other from where it lies, without a buffer between;
 // what the other does not take stays where it is. All but NotifyEvent is the
 // loop's.
 type relay struct {
-	socket
+	loop.Socket
 
 	stack    *Stack
 	outcome  chan error  // of the connect; nil once it is known
@@ -54,7 +67,7 @@ func (w *way) open(sent, taken, resumed bool) bool {
 
 // NotifyEvent implements waiter.EventListener. Netstack holds locks.
 func (r *relay) NotifyEvent(mask waiter.EventMask) {
-	var w wants
+	var w loop.Wants
 	if mask&waiter.ReadableEvents != 0 {
 		w |= wantsUp
 	}
@@ -64,7 +77,7 @@ func (r *relay) NotifyEvent(mask waiter.EventMask) {
 	if mask&(waiter.EventErr|waiter.EventHUp) != 0 {
 		w |= wantsUp | takesDown | wantsEnd
 	}
-	r.stack.loop.queue(&r.socket, w)
+	r.stack.loop.Queue(&r.Socket, w)
 }
 
 // begin hands a relay to the loop: its container's side is there.
@@ -73,20 +86,20 @@ func (r *relay) begin(endpoint tcpip.Endpoint) {
 	r.queue.EventRegister(&r.entry)
 	r.endpoint = endpoint
 	r.ready.Store(true)
-	if !r.stack.loop.queue(&r.socket, wantsUp|wantsDown) {
-		r.end()
+	if !r.stack.loop.Queue(&r.Socket, wantsUp|loop.Readable) {
+		r.End()
 	}
 }
 
-// turn implements owner.
-func (r *relay) turn(w wants) {
+// Turn implements loop.Owner.
+func (r *relay) Turn(w loop.Wants) {
 	if r.ended.Load() {
 		return
 	}
-	r.hostEnds = r.hostEnds || w&hostEnds != 0 // it is told once
+	r.hostEnds = r.hostEnds || w&loop.Ends != 0 // it is told once
 	if !r.ready.Load() {
 		if r.outcome != nil {
-			r.outcome <- r.connected()
+			r.outcome <- os.NewSyscallError("connect", r.stack.loop.Outcome(&r.Socket)) // Dial may be giving it up
 			r.outcome = nil
 		}
 		return
@@ -99,13 +112,13 @@ func (r *relay) turn(w wants) {
 }
 
 // send does both ways what is wanted.
-func (r *relay) send(w wants) error {
-	if r.up.open(w&wantsUp != 0, w&takesUp != 0, w&resumeUp != 0) {
+func (r *relay) send(w loop.Wants) error {
+	if r.up.open(w&wantsUp != 0, w&loop.Writable != 0, w&resumeUp != 0) {
 		if err := r.sendUp(); err != nil {
 			return err
 		}
 	}
-	if r.down.open(w&wantsDown != 0, w&takesDown != 0, w&resumeDown != 0) {
+	if r.down.open(w&loop.Readable != 0, w&takesDown != 0, w&resumeDown != 0) {
 		if err := r.sendDown(); err != nil {
 			return err
 		}
@@ -116,21 +129,9 @@ func (r *relay) send(w wants) error {
 	return nil
 }
 
-// connected is the outcome of the connect. Dial may be giving it up.
-func (r *relay) connected() error {
-	l := r.stack.loop
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	status, err := unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && status != 0 {
-		err = unix.Errno(status)
-	}
-	return os.NewSyscallError("connect", err)
-}
-
 // sendUp writes to the host what the container has sent.
 func (r *relay) sendUp() error {
-	host := hostWriter{fd: r.fd, left: turnSize}
+	host := hostWriter{fd: r.FD, left: turnSize}
 	limit := r.stack.up
 	if limit != nil {
 		host.left = min(host.left, limit.Burst())
@@ -150,7 +151,7 @@ func (r *relay) sendUp() error {
 			return nil
 		case *tcpip.ErrClosedForReceive:
 			r.up.ended = true
-			_ = unix.Shutdown(r.fd, unix.SHUT_WR) // it may be gone, which its own side tells
+			_ = unix.Shutdown(r.FD, unix.SHUT_WR) // it may be gone, which its own side tells
 			return nil
 		default:
 			return failure(failed)
@@ -158,7 +159,7 @@ func (r *relay) sendUp() error {
 	}
 	switch {
 	case errors.Is(host.err, errTurn):
-		r.stack.loop.queue(&r.socket, wantsUp) // netstack does not tell that there is more
+		r.stack.loop.Queue(&r.Socket, wantsUp) // netstack does not tell that there is more
 	case errors.Is(host.err, unix.EAGAIN):
 		r.up.full = true
 	default:
@@ -199,7 +200,7 @@ func (w *hostWriter) Write(p []byte) (int, error) {
 // sendDown has netstack read what the host has sent.
 func (r *relay) sendDown() error {
 	for left := turnSize; left > 0; {
-		size, ended, err := pending(r.fd)
+		size, ended, err := pending(r.FD)
 		switch {
 		case err != nil:
 			return err
@@ -218,7 +219,7 @@ func (r *relay) sendDown() error {
 			return nil // of what comes now the loop hears
 		}
 	}
-	r.stack.loop.queue(&r.socket, wantsDown)
+	r.stack.loop.Queue(&r.Socket, loop.Readable)
 	return nil
 }
 
@@ -228,7 +229,7 @@ func (r *relay) receive(size int) (int, error) {
 	if limit != nil {
 		size = min(size, limit.Burst())
 	}
-	host := hostReader{fd: r.fd, left: size}
+	host := hostReader{fd: r.FD, left: size}
 	count, failed := r.endpoint.Write(&host, tcpip.WriteOptions{})
 	r.record.Received += uint64(count)
 	r.down.paused = r.pause(limit, int(count), resumeDown)
@@ -291,14 +292,14 @@ func pending(fd int) (size int, ended bool, err error) {
 
 // pause says whether one way has to wait until the rate allows more; it is
 // then told to resume.
-func (r *relay) pause(limit *rate.Limiter, count int, resume wants) bool {
+func (r *relay) pause(limit *rate.Limiter, count int, resume loop.Wants) bool {
 	if limit == nil || count == 0 {
 		return false
 	}
 	now := time.Now()
 	d := limit.ReserveN(now, count).DelayFrom(now)
 	if d > 0 {
-		time.AfterFunc(d, func() { r.stack.loop.queue(&r.socket, resume) })
+		time.AfterFunc(d, func() { r.stack.loop.Queue(&r.Socket, resume) })
 	}
 	return d > 0
 }
@@ -306,12 +307,12 @@ func (r *relay) pause(limit *rate.Limiter, count int, resume wants) bool {
 // abort makes both sides hear of a reset.
 func (r *relay) abort(err error) {
 	r.endpoint.Abort()
-	_ = unix.SetsockoptLinger(r.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	_ = unix.SetsockoptLinger(r.FD, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	r.finish(err)
 }
 
-// end implements owner.
-func (r *relay) end() {
+// End implements loop.Owner.
+func (r *relay) End() {
 	if r.ready.Load() { // or else it is dial's
 		r.endpoint.Abort()
 		r.finish(nil)
@@ -325,7 +326,7 @@ func (r *relay) finish(err error) {
 	}
 	r.queue.EventUnregister(&r.entry)
 	r.endpoint.Close()
-	r.stack.loop.remove(&r.socket)
+	r.stack.loop.Remove(&r.Socket)
 	r.stack.connections.Add(-1)
 	r.stack.end(r.record, err)
 	r.stack.flows.Done()

@@ -21,6 +21,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"bryo/netslirp"
+	"bryo/netslirp/loop"
 )
 
 // Flow is one connection, or the datagrams between two addresses, as the
@@ -72,7 +73,7 @@ type Stack struct {
 	options     Options
 	stack       *stack.Stack
 	link        *link
-	loop        *loop
+	loop        *loop.Loop
 	flows       sync.WaitGroup
 	ctx         context.Context //nolint:containedctx // the lifetime of all flows: gVisor's handlers have none
 	cancel      context.CancelFunc
@@ -106,11 +107,11 @@ func New(options Options) (*Stack, error) {
 	if s.link, err = newLink(options); err != nil {
 		return nil, err
 	}
-	if s.loop, err = newLoop(s.link); err != nil {
+	if s.loop, err = loop.New(s.link); err != nil {
 		return nil, err
 	}
 	if options.Shared {
-		s.loop.guests.Add(1)
+		s.loop.Invite()
 	}
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
@@ -174,13 +175,13 @@ func (s *Stack) configure() error {
 // Run moves packets until the context is done, which is no error, or the
 // device is gone.
 func (s *Stack) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, s.loop.stop)
+	stop := context.AfterFunc(ctx, s.loop.Stop)
 	defer stop()
 	tidy := time.AfterFunc(quiet, s.tidy)
 	defer tidy.Stop()
-	s.loop.parks = func() { tidy.Reset(quiet) }
-	err := s.loop.run(s.options.FD)
-	s.loop.end()
+	s.loop.OnPark(func() { tidy.Reset(quiet) })
+	err := s.loop.Run(s.options.FD)
+	s.loop.End()
 	return err
 }
 
@@ -204,12 +205,12 @@ func (s *Stack) Close() {
 		s.begun.Lock()
 		s.cancel()
 		s.begun.Unlock()
-		s.loop.stop()
-		s.loop.end()
+		s.loop.Stop()
+		s.loop.End()
 		s.stack.Close()
 		s.flows.Wait()
 		s.link.close()
-		_ = s.loop.close()
+		_ = s.loop.Close()
 	})
 }
 
@@ -232,13 +233,13 @@ func (s *Stack) ask() bool {
 		s.streams.Add(-1)
 		return false
 	}
-	s.loop.guests.Add(1)
+	s.loop.Invite()
 	return true
 }
 
 func (s *Stack) asked() {
 	s.streams.Add(-1)
-	s.loop.guests.Add(-1)
+	s.loop.Dismiss()
 }
 
 // start begins a record.

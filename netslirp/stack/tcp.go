@@ -78,7 +78,7 @@ func (s *Stack) connect(request *tcp.ForwarderRequest) {
 		return
 	}
 	relay := &relay{stack: s, record: record}
-	relay.owner = relay
+	relay.Owner = relay
 	if err := s.dial(relay, d.Dial); err != nil {
 		request.Complete(s.refuses(f, err, sequence))
 		s.end(record, err)
@@ -86,7 +86,7 @@ func (s *Stack) connect(request *tcp.ForwarderRequest) {
 		return
 	}
 	if err := s.accept(request, relay); err != nil {
-		s.loop.remove(&relay.socket)
+		s.loop.Remove(&relay.Socket)
 		s.end(record, err)
 		s.flows.Done()
 	}
@@ -191,8 +191,8 @@ func (s *Stack) dial(r *relay, to netip.AddrPort) error {
 		return errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
 	}
 	outcome := make(chan error, 2) // ours, and that it made room
-	r.fd, r.outcome = fd, outcome
-	if err := s.loop.add(&r.socket); err != nil {
+	r.FD, r.outcome = fd, outcome
+	if err := s.loop.Add(&r.Socket); err != nil {
 		return errors.Join(err, unix.Close(fd))
 	}
 	defer s.waiting.add(outcome)()
@@ -202,7 +202,7 @@ func (s *Stack) dial(r *relay, to netip.AddrPort) error {
 		err = s.ctx.Err()
 	}
 	if err != nil {
-		s.loop.remove(&r.socket)
+		s.loop.Remove(&r.Socket)
 	}
 	return err
 }

@@ -17,13 +17,15 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"bryo/netslirp"
+	"bryo/netslirp/loop"
 )
 
 const (
-	mostFlows  = 2048 // of datagrams
-	largestUDP = 65535
-	receiveUDP = 1 << 20
-	domainIdle = 10 * time.Second // of a question to a name server, which is answered once
+	mostFlows     = 2048 // of datagrams
+	mostDatagrams = 64   // of one socket, before others have their turn
+	largestUDP    = 65535
+	receiveUDP    = 1 << 20
+	domainIdle    = 10 * time.Second // of a question to a name server, which is answered once
 )
 
 // udpTable bounds the flows of datagrams. When it is full the one that has been
@@ -36,7 +38,7 @@ type udpTable struct {
 // udpFlow is netstack's endpoint and a socket of the host's. All but what others
 // look at is the loop's.
 type udpFlow struct {
-	socket
+	loop.Socket
 
 	stack    *Stack
 	flow     Flow
@@ -58,12 +60,12 @@ type udpFlow struct {
 func (u *udpFlow) touch() { u.used.Store(int64(time.Since(u.record.Start))) }
 
 // NotifyEvent implements waiter.EventListener. Netstack holds locks.
-func (u *udpFlow) NotifyEvent(waiter.EventMask) { u.stack.loop.queue(&u.socket, wantsUp) }
+func (u *udpFlow) NotifyEvent(waiter.EventMask) { u.stack.loop.Queue(&u.Socket, wantsUp) }
 
 // stop makes the flow end. It waits for nothing.
 func (u *udpFlow) stop() {
 	u.stopped.Store(true)
-	u.stack.loop.queue(&u.socket, wantsEnd)
+	u.stack.loop.Queue(&u.Socket, wantsEnd)
 }
 
 // add makes room for a flow by ending another one.
@@ -151,22 +153,22 @@ func (s *Stack) beginUDP(request *udp.ForwarderRequest, host int, record *Record
 	}
 	endpoint.SocketOptions().SetReceiveBufferSize(receiveUDP, false)
 	endpoint.SocketOptions().SetSendBufferSize(receiveUDP, false)
-	u.endpoint, u.fd, u.owner = endpoint, host, u
+	u.endpoint, u.FD, u.Owner = endpoint, host, u
 	u.touch()
 	if !s.begin() {
 		endpoint.Close()
 		return context.Canceled
 	}
-	if err := s.loop.add(&u.socket); err != nil {
+	if err := s.loop.Add(&u.Socket); err != nil {
 		endpoint.Close()
 		s.flows.Done()
 		return err
 	}
-	u.rest = time.AfterFunc(u.idle, func() { s.loop.queue(&u.socket, wantsRest) })
+	u.rest = time.AfterFunc(u.idle, func() { s.loop.Queue(&u.Socket, wantsRest) })
 	s.udp.add(u)
 	u.entry.Init(u, waiter.ReadableEvents|waiter.EventErr)
 	u.queue.EventRegister(&u.entry)
-	s.loop.queue(&u.socket, wantsUp) // the first datagram came before the entry
+	s.loop.Queue(&u.Socket, wantsUp) // the first datagram came before the entry
 	return nil
 }
 
@@ -183,13 +185,13 @@ func dialUDP(to netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-// turn implements owner.
-func (u *udpFlow) turn(w wants) {
+// Turn implements loop.Owner.
+func (u *udpFlow) Turn(w loop.Wants) {
 	if u.ended {
 		return
 	}
 	if u.stopped.Load() || u.stack.ctx.Err() != nil {
-		u.end()
+		u.End()
 		return
 	}
 	if w&resumeDown != 0 {
@@ -199,14 +201,14 @@ func (u *udpFlow) turn(w wants) {
 	if w&wantsUp != 0 {
 		on = u.sendUp()
 	}
-	if on && w&(wantsDown|resumeDown) != 0 && !u.paused {
+	if on && w&(loop.Readable|resumeDown) != 0 && !u.paused {
 		on = u.sendDown()
 	}
 	if on && w&wantsRest != 0 {
 		on = u.goesOn()
 	}
 	if !on {
-		u.end()
+		u.End()
 	}
 }
 
@@ -220,8 +222,8 @@ func (u *udpFlow) goesOn() bool {
 	return true
 }
 
-// end implements owner.
-func (u *udpFlow) end() {
+// End implements loop.Owner.
+func (u *udpFlow) End() {
 	if u.ended {
 		return
 	}
@@ -230,7 +232,7 @@ func (u *udpFlow) end() {
 	u.stack.udp.remove(u)
 	u.queue.EventUnregister(&u.entry)
 	u.endpoint.Close()
-	u.stack.loop.remove(&u.socket)
+	u.stack.loop.Remove(&u.Socket)
 	u.stack.end(u.record, u.failure)
 	u.stack.flows.Done()
 }
@@ -290,9 +292,9 @@ func (u *udpFlow) send(b *batch) {
 
 // sendSegments has the kernel cut a batch; again says that it does not.
 func (u *udpFlow) sendSegments(b *batch) (sent int, again bool) {
-	errno := sendSegments(u.fd, b.bytes(), b.size)
+	errno := sendSegments(u.FD, b.bytes(), b.size)
 	if errno != 0 && u.refuse(errno) {
-		errno = sendSegments(u.fd, b.bytes(), b.size) // the error was of one before
+		errno = sendSegments(u.FD, b.bytes(), b.size) // the error was of one before
 	}
 	if errno == 0 {
 		return len(b.bytes()), false
@@ -302,9 +304,9 @@ func (u *udpFlow) sendSegments(b *batch) (sent int, again bool) {
 }
 
 func (u *udpFlow) sendOne(data []byte) bool {
-	errno := sendDatagram(u.fd, data)
+	errno := sendDatagram(u.FD, data)
 	if errno != 0 && u.refuse(errno) {
-		errno = sendDatagram(u.fd, data) // the error was of one before
+		errno = sendDatagram(u.FD, data) // the error was of one before
 	}
 	return errno == 0
 }
@@ -324,8 +326,8 @@ func (u *udpFlow) refuse(err error) bool {
 func (u *udpFlow) sendDown() bool {
 	b := u.stack.batches.Get().(*batch) //nolint:forcetypeassert // the pool holds nothing else
 	defer u.stack.batches.Put(b)
-	for range mostPackets {
-		n, size, errno := receiveSegments(u.fd, b.room())
+	for range mostDatagrams {
+		n, size, errno := receiveSegments(u.FD, b.room())
 		switch {
 		case errno == unix.EAGAIN:
 			return true
@@ -344,12 +346,12 @@ func (u *udpFlow) sendDown() bool {
 			now := time.Now()
 			if d := limit.ReserveN(now, min(n, limit.Burst())).DelayFrom(now); d > 0 {
 				u.paused = true
-				time.AfterFunc(d, func() { u.stack.loop.queue(&u.socket, resumeDown) })
+				time.AfterFunc(d, func() { u.stack.loop.Queue(&u.Socket, resumeDown) })
 				return true
 			}
 		}
 	}
-	u.stack.loop.queue(&u.socket, wantsDown)
+	u.stack.loop.Queue(&u.Socket, loop.Readable)
 	return true
 }
 

@@ -1,4 +1,4 @@
-package stack
+package loop
 
 import (
 	"errors"
@@ -21,72 +21,79 @@ const (
 // edge is EPOLLET as what it is, an unsigned bit.
 const edge = 1 << 31
 
-// loop waits for the device and for the sockets of all flows, and does what can
-// be done at once, on one goroutine: a packet, what netstack makes of it and the
-// host's socket meet without anybody being woken.
-type loop struct {
+// Loop waits for a device and for sockets, and does what can be done at once, on
+// one goroutine.
+type Loop struct {
 	epoll  int
 	file   *os.File // of epoll: waits in the runtime's poller
 	raw    syscall.RawConn
 	bell   int // an eventfd, which others ring
-	device device
+	device Device
 	parks  func() // is called when nothing is left to do
 	events [mostEvents]unix.EpollEvent
 	guests atomic.Int32 // goroutines of this process that wait in the runtime's poller
 
 	mu      sync.Mutex
-	sockets map[int32]*socket // by their numbers
+	sockets map[int32]*Socket // by their numbers
 	next    int32             // generation
-	ready   []*socket
+	ready   []*Socket
 	asleep  bool
-	stopped bool // run is to end
+	stopped bool // Run is to end
 	ended   bool // it has
 }
 
-// device is what the loop moves packets from and to.
-type device interface {
-	// read delivers packets, at most so many, and says whether there may be more.
-	read(most int) (more bool, err error)
-	// flush sends what has been held back for a turn of the loop, or all.
-	flush(all bool)
+// Device is what the loop moves packets from and to.
+type Device interface {
+	// Read delivers packets, at most so many, and says whether there may be more.
+	Read(most int) (more bool, err error)
+	// Flush sends what has been held back for a turn of the loop, or all.
+	Flush(all bool)
 }
 
-// socket is one of the host's, which the loop watches.
-type socket struct {
-	fd         int
+// none is the device of a loop that has only sockets.
+type none struct{}
+
+func (none) Read(int) (bool, error) { return false, nil }
+func (none) Flush(bool)             {}
+
+// Socket is a descriptor that the loop watches.
+type Socket struct {
+	FD    int // -1 once it is removed
+	Owner Owner
+
 	generation int32 // numbers are used again
-	wants      wants // under the loop's lock
-	owner      owner
+	wants      Wants // under the loop's lock
 }
 
-// owner is the flow that a socket belongs to.
-type owner interface {
-	// turn does what can be done without waiting.
-	turn(w wants)
-	// end gives the flow up. The loop has ended.
-	end()
+// Owner is the flow that a socket belongs to.
+type Owner interface {
+	// Turn does what can be done without waiting.
+	Turn(w Wants)
+	// End gives the flow up. The loop has ended.
+	End()
 }
 
-// wants says what a flow may have to do.
-type wants uint16
+// Wants says what a flow may have to do.
+type Wants uint16
 
+// What the kernel tells of a socket. From Own on, bits mean what the owner makes
+// of them.
 const (
-	wantsUp    wants = 1 << iota // the container has sent
-	takesUp                      // the host takes more
-	resumeUp                     // the rate allows more
-	wantsDown                    // the host has sent
-	takesDown                    // the container takes more
-	resumeDown                   // the rate allows more
-	wantsEnd                     // the container's side is closed, or has failed
-	hostEnds                     // the host's side sends no more, or has failed
-	wantsRest                    // it may have been idle for long
+	Readable Wants = 1 << iota
+	Writable
+	Ends // it receives no more, or has failed
+	Own
 )
 
 // ofDevice is the generation of the device and of the bell.
 const ofDevice = 0
 
-func newLoop(d device) (*loop, error) {
-	l := &loop{device: d, sockets: make(map[int32]*socket), bell: -1}
+// New makes a loop; without a device, it has only sockets. Close frees it.
+func New(d Device) (*Loop, error) {
+	if d == nil {
+		d = none{}
+	}
+	l := &Loop{device: d, sockets: make(map[int32]*Socket), bell: -1, parks: func() {}}
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -96,15 +103,16 @@ func newLoop(d device) (*loop, error) {
 	}
 	l.file = os.NewFile(uintptr(l.epoll), "epoll")
 	if l.raw, err = l.file.SyscallConn(); err != nil {
-		return nil, errors.Join(err, l.close())
+		return nil, errors.Join(err, l.Close())
 	}
 	if l.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return nil, errors.Join(os.NewSyscallError("eventfd2", err), l.close())
+		return nil, errors.Join(os.NewSyscallError("eventfd2", err), l.Close())
 	}
 	return l, nil
 }
 
-func (l *loop) close() error {
+// Close frees the loop's descriptors. Run has ended, or was never called.
+func (l *Loop) Close() error {
 	err := l.file.Close()
 	if l.bell >= 0 {
 		err = errors.Join(err, unix.Close(l.bell))
@@ -112,13 +120,13 @@ func (l *loop) close() error {
 	return err
 }
 
-func (l *loop) watch(fd int, events uint32, generation int32) error {
+func (l *Loop) watch(fd int, events uint32, generation int32) error {
 	event := unix.EpollEvent{Events: events | edge, Fd: int32(fd), Pad: generation}
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event))
 }
 
-// add makes the loop hear of a socket.
-func (l *loop) add(s *socket) error {
+// Add makes the loop hear of a socket.
+func (l *Loop) Add(s *Socket) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stopped {
@@ -129,41 +137,63 @@ func (l *loop) add(s *socket) error {
 		l.next++
 	}
 	s.generation = l.next
-	if err := l.watch(s.fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP, s.generation); err != nil {
+	if err := l.watch(s.FD, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP, s.generation); err != nil {
 		return err
 	}
-	l.sockets[int32(s.fd)] = s
+	l.sockets[int32(s.FD)] = s
 	return nil
 }
 
-// remove closes a socket, of which nothing is heard any more.
-func (l *loop) remove(s *socket) {
+// Remove closes a socket, of which nothing is heard any more.
+func (l *Loop) Remove(s *Socket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.sockets[int32(s.fd)] == s {
-		delete(l.sockets, int32(s.fd))
+	if l.sockets[int32(s.FD)] == s {
+		delete(l.sockets, int32(s.FD))
 	}
-	_ = unix.Close(s.fd)
-	s.fd = -1
+	_ = unix.Close(s.FD)
+	s.FD = -1
 }
 
-// end gives up all flows once run has ended, or where it never ran.
-func (l *loop) end() {
+// Outcome is the error that a socket has, as that its connect failed: socket(7),
+// SO_ERROR. Others may remove the socket meanwhile.
+func (l *Loop) Outcome(s *Socket) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	status, err := unix.GetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && status != 0 {
+		err = unix.Errno(status)
+	}
+	return err
+}
+
+// Invite counts a goroutine of this process that waits in the runtime's poller
+// and is not to wait for the loop, until Dismiss.
+func (l *Loop) Invite() { l.guests.Add(1) }
+
+// Dismiss ends what Invite began.
+func (l *Loop) Dismiss() { l.guests.Add(-1) }
+
+// OnPark has f called whenever nothing is left to do. Run has not begun.
+func (l *Loop) OnPark(f func()) { l.parks = f }
+
+// End gives up all flows once Run has ended, or where it never ran.
+func (l *Loop) End() {
 	l.mu.Lock()
 	l.stopped, l.ended = true, true
-	var left []owner
+	var left []Owner
 	for _, s := range l.sockets {
-		left = append(left, s.owner)
+		left = append(left, s.Owner)
 	}
 	l.mu.Unlock()
 	for _, o := range left {
-		o.end()
+		o.End()
 	}
 }
 
-// queue has a socket's flow looked at. It may be called by anybody; false says
+// Queue has a socket's flow looked at. It may be called by anybody; false says
 // that nobody looks any more.
-func (l *loop) queue(s *socket, what wants) bool {
+func (l *Loop) Queue(s *Socket, what Wants) bool {
 	l.mu.Lock()
 	if s.wants == 0 {
 		l.ready = append(l.ready, s)
@@ -179,23 +209,27 @@ func (l *loop) queue(s *socket, what wants) bool {
 	return !ended
 }
 
-func (l *loop) ring() {
+func (l *Loop) ring() {
 	one := [8]byte{1}
 	_, _ = unix.Write(l.bell, one[:])
 }
 
-// stop makes run end; it may be called more than once.
-func (l *loop) stop() {
+// Stop makes Run end; it may be called more than once.
+func (l *Loop) Stop() {
 	l.mu.Lock()
 	l.stopped = true
 	l.mu.Unlock()
 	l.ring()
 }
 
-// run does what is ready until stop, or until the device, whose descriptor fd
-// is, is gone.
-func (l *loop) run(fd int) error {
-	if err := errors.Join(l.watch(l.bell, unix.EPOLLIN, ofDevice), l.watch(fd, unix.EPOLLIN, ofDevice)); err != nil {
+// Run does what is ready until Stop, or until the device is gone, whose
+// descriptor fd is; -1 is of none.
+func (l *Loop) Run(fd int) error {
+	err := l.watch(l.bell, unix.EPOLLIN, ofDevice)
+	if fd >= 0 {
+		err = errors.Join(err, l.watch(fd, unix.EPOLLIN, ofDevice))
+	}
+	if err != nil {
 		return err
 	}
 	more := false // the device may have packets
@@ -208,7 +242,7 @@ func (l *loop) run(fd int) error {
 			more = l.dispatch(event) || more
 		}
 		if more {
-			if more, err = l.device.read(mostPackets); err != nil {
+			if more, err = l.device.Read(mostPackets); err != nil {
 				return fmt.Errorf("the network device is gone: %w", err)
 			}
 		}
@@ -216,12 +250,12 @@ func (l *loop) run(fd int) error {
 		for _, s := range l.takeReady() {
 			l.turn(s)
 		}
-		l.device.flush(false)
+		l.device.Flush(false)
 	}
 }
 
 // dispatch says whether the event is the device's.
-func (l *loop) dispatch(event unix.EpollEvent) bool {
+func (l *Loop) dispatch(event unix.EpollEvent) bool {
 	switch {
 	case event.Pad != ofDevice:
 		l.mu.Lock()
@@ -229,7 +263,7 @@ func (l *loop) dispatch(event unix.EpollEvent) bool {
 		known := s != nil && s.generation == event.Pad
 		l.mu.Unlock()
 		if known {
-			l.queue(s, wantsOf(event.Events))
+			l.Queue(s, wantsOf(event.Events))
 		}
 	case int(event.Fd) == l.bell:
 		var count [8]byte
@@ -240,20 +274,20 @@ func (l *loop) dispatch(event unix.EpollEvent) bool {
 	return false
 }
 
-func wantsOf(events uint32) (w wants) {
+func wantsOf(events uint32) (w Wants) {
 	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-		w |= wantsDown
+		w |= Readable
 	}
 	if events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-		w |= takesUp
+		w |= Writable
 	}
 	if events&(unix.EPOLLRDHUP|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-		w |= hostEnds
+		w |= Ends
 	}
 	return w
 }
 
-func (l *loop) takeReady() []*socket {
+func (l *Loop) takeReady() []*Socket {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	taken := l.ready
@@ -261,16 +295,16 @@ func (l *loop) takeReady() []*socket {
 	return taken
 }
 
-func (l *loop) turn(s *socket) {
+func (l *Loop) turn(s *Socket) {
 	l.mu.Lock()
 	w := s.wants
 	s.wants = 0
 	l.mu.Unlock()
-	s.owner.turn(w)
+	s.Owner.Turn(w)
 }
 
 // wait returns the number of events, of which busy may be none.
-func (l *loop) wait(busy bool) (count int, stopped bool, err error) {
+func (l *Loop) wait(busy bool) (count int, stopped bool, err error) {
 	if !busy {
 		runtime.Gosched() // others may have something to do, or give us something
 	}
@@ -286,7 +320,7 @@ func (l *loop) wait(busy bool) (count int, stopped bool, err error) {
 		l.awake()
 		return count, false, err
 	}
-	l.device.flush(true)
+	l.device.Flush(true)
 	l.parks()
 	var failed error
 	err = l.raw.Read(func(uintptr) bool {
@@ -301,7 +335,7 @@ func (l *loop) wait(busy bool) (count int, stopped bool, err error) {
 // and a runtime that finds nothing to do wakes others to look after it. Timers
 // are late by as much, which none of netstack's mind; whoever waits in the
 // runtime's poller would be, too.
-func (l *loop) waitShortly(busy bool) (int, error) {
+func (l *Loop) waitShortly(busy bool) (int, error) {
 	if busy || l.guests.Load() > 0 {
 		return l.poll(0)
 	}
@@ -309,7 +343,7 @@ func (l *loop) waitShortly(busy bool) (int, error) {
 }
 
 // poll is epoll_wait(2), but that an interrupted call has no events.
-func (l *loop) poll(milliseconds int) (int, error) {
+func (l *Loop) poll(milliseconds int) (int, error) {
 	count, errno := epollWait(l.epoll, l.events[:], milliseconds)
 	if errno != 0 && errno != unix.EINTR {
 		return 0, os.NewSyscallError("epoll_pwait", errno)
@@ -317,7 +351,7 @@ func (l *loop) poll(milliseconds int) (int, error) {
 	return count, nil
 }
 
-func (l *loop) awake() {
+func (l *Loop) awake() {
 	l.mu.Lock()
 	l.asleep = false
 	l.mu.Unlock()
