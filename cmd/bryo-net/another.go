@@ -20,7 +20,7 @@ func (p *another) start(ctx context.Context) (err error) {
 	if p.process, err = peers.Start(ctx, p.config.Driver, *p.config); err != nil {
 		return err
 	}
-	return p.open(ctx, p.config)
+	return p.open(ctx, p.config, nil)
 }
 
 func (p *another) run(ctx context.Context) error {

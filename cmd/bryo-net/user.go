@@ -12,6 +12,7 @@ import (
 
 	"bryo/netslirp"
 	"bryo/netslirp/dns"
+	"bryo/netslirp/loop"
 	"bryo/netslirp/ports"
 	"bryo/netslirp/stack"
 )
@@ -52,7 +53,7 @@ func (u *user) start(ctx context.Context) (err error) {
 	decider := &decider{loopback: u.config.HostLoopback, policy: policy, names: names.Lookup, host: routes.host}
 	options := stack.Options{
 		FD: device, Ethernet: u.config.Link == netslirp.Veth, MTU: u.config.MTU, Decide: decider.decide,
-		DNS: u.resolver, Rate: u.config.Rate, UDPIdle: u.config.UDPIdle, Shared: u.config.Ports(),
+		DNS: u.resolver, Rate: u.config.Rate, UDPIdle: u.config.UDPIdle,
 	}
 	if u.log != nil {
 		options.Log = u.log.add
@@ -66,7 +67,7 @@ func (u *user) start(ctx context.Context) (err error) {
 	if u.stack, err = stack.New(options); err != nil {
 		return err
 	}
-	if err := u.published.open(ctx, u.config); err != nil {
+	if err := u.published.open(ctx, u.config, u.stack.Loop()); err != nil {
 		return err
 	}
 	return confineSelf(resolverDirs(), u.published.ports != nil)
@@ -122,8 +123,9 @@ type order struct {
 	Remove []string // when bryo-net has ended, however it did
 }
 
-// open binds the ports that are asked for.
-func (p *published) open(ctx context.Context, config *netslirp.Config) (err error) {
+// open binds the ports that are asked for; their connections are on the loop, or
+// on one of their own.
+func (p *published) open(ctx context.Context, config *netslirp.Config, on *loop.Loop) (err error) {
 	if !config.Ports() {
 		return nil
 	}
@@ -131,7 +133,7 @@ func (p *published) open(ctx context.Context, config *netslirp.Config) (err erro
 	if p.dir, err = ports.MakeDir(os.TempDir()); err != nil {
 		return err
 	}
-	if p.ports, err = ports.New(ports.Options{Dir: p.dir}); err != nil {
+	if p.ports, err = ports.New(ports.Options{Dir: p.dir, Loop: on}); err != nil {
 		return errors.Join(err, os.RemoveAll(p.dir))
 	}
 	tell := order{Opaque: p.ports.Opaque(), Remove: []string{p.dir}}

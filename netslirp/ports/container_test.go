@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -38,8 +39,13 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// servers are the ports on the container's loopback that answer.
-type servers struct{ TCP, UDP uint16 }
+// servers are the ports of the container that answer.
+type servers struct {
+	TCP, UDP          uint16 // on 127.0.0.1
+	Any4, Any6, Only6 uint16 // on 0.0.0.0, [::] and [::1]
+	Rude              uint16 // resets after the first byte
+	Witness           uint16 // tells who sends a q what the connection before ended with
+}
 
 // contain is a container: it says where its servers listen, is told what
 // RunChild needs, and ends when nobody can tell it more.
@@ -86,27 +92,28 @@ func loopbackUp() error {
 }
 
 // serveEcho answers with what it got: TCP until its end, UDP each datagram.
-func serveEcho() (servers, error) {
-	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return servers{}, err
+func serveEcho() (at servers, err error) {
+	echo := func(conn net.Conn) { _, _ = io.Copy(conn, conn) }
+	for _, s := range []struct {
+		address string
+		port    *uint16
+		serve   func(net.Conn)
+	}{
+		{"127.0.0.1", &at.TCP, echo},
+		{"0.0.0.0", &at.Any4, echo},
+		{"[::]", &at.Any6, echo},
+		{"[::1]", &at.Only6, echo},
+		{"127.0.0.1", &at.Rude, rude},
+		{"127.0.0.1", &at.Witness, new(witness).serve},
+	} {
+		if *s.port, err = serve(s.address, s.serve); err != nil {
+			return at, err
+		}
 	}
 	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
-		return servers{}, err
+		return at, err
 	}
-	go func() {
-		for {
-			conn, err := tcp.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(conn, conn)
-				_ = conn.Close()
-			}()
-		}
-	}()
 	go func() {
 		buffer := make([]byte, 1<<16)
 		for {
@@ -117,10 +124,55 @@ func serveEcho() (servers, error) {
 			_, _ = udp.WriteTo(buffer[:n], from)
 		}
 	}()
-	return servers{
-		TCP: uint16(tcp.Addr().(*net.TCPAddr).Port), //nolint:forcetypeassert // it is TCP's
-		UDP: uint16(udp.LocalAddr().(*net.UDPAddr).Port),
-	}, nil
+	at.UDP = netip.MustParseAddrPort(udp.LocalAddr().String()).Port()
+	return at, nil
+}
+
+// serve has each connection served on a port of its choice.
+func serve(address string, each func(net.Conn)) (uint16, error) {
+	listener, err := net.Listen("tcp", address+":0")
+	if err != nil {
+		return 0, err
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				each(conn)
+				_ = conn.Close()
+			}()
+		}
+	}()
+	return netip.MustParseAddrPort(listener.Addr().String()).Port(), nil
+}
+
+func rude(conn net.Conn) {
+	_, _ = conn.Read(make([]byte, 1))
+	_ = conn.(*net.TCPConn).SetLinger(0) //nolint:forcetypeassert // it is TCP's
+}
+
+// witness remembers how a connection ended.
+type witness struct {
+	mu   sync.Mutex
+	last string
+}
+
+func (w *witness) serve(conn net.Conn) {
+	var first [1]byte
+	_, _ = io.ReadFull(conn, first[:])
+	if first[0] == 'q' {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		_, _ = io.WriteString(conn, w.last)
+		return
+	}
+	_, err := io.Copy(io.Discard, conn)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = fmt.Sprint(err)
 }
 
 // low publishes a port that only root may use, without being root, in a network

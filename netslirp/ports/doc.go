@@ -1,8 +1,8 @@
 // Package ports leads ports of the host into a container, by rootlesskit's
-// builtin driver:
+// builtin driver, whose side outside is on bryo-net's loop:
 //
-//	client ── listener, bryo-net ──────────── copy ── connection in the container
-//	              │  "connect to port 80"                  ▲
+//	client ── listener, bryo-net ──────────── splice ── connection in the container
+//	              │  "connect to port 80"                    ▲
 //	              └──────── unix socket ──── inside, its descriptor
 //
 // bryo-net listens on the host. The side inside, in the container's user and

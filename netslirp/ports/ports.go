@@ -16,28 +16,31 @@ import (
 
 	"github.com/rootless-containers/rootlesskit/v3/pkg/api"
 	"github.com/rootless-containers/rootlesskit/v3/pkg/port"
-	"github.com/rootless-containers/rootlesskit/v3/pkg/port/builtin"
 	"golang.org/x/sys/unix"
 
 	"bryo/netslirp"
+	"bryo/netslirp/loop"
 )
 
 // Options is what Ports are made of.
 type Options struct {
 	Dir string    // for the socket between both sides; nobody else may enter it
 	Log io.Writer // nil for none
+	// Loop has the sockets; it runs until after Close. With none, there is one for
+	// these ports alone.
+	Loop *loop.Loop
 }
 
 // Ports are the ports of the host that lead into one container.
 type Ports struct {
-	driver port.ParentDriver
-	pipe   string // that the side inside closes when it listens
+	driver *driver
+	loop   *loop.Loop // if it is these ports' own
+	pipe   string     // that the side inside closes when it listens
 	quit   chan struct{}
 	ended  chan struct{} // closed when no goroutine of the driver itself is left
 	ready  chan struct{} // closed when the side inside listens
 	failed chan error
 	once   sync.Once
-	mu     sync.Mutex
 }
 
 // New makes a set of ports without any yet.
@@ -46,12 +49,21 @@ func New(options Options) (*Ports, error) {
 	if log == nil {
 		log = io.Discard
 	}
-	driver, err := builtin.NewParentDriver(log, options.Dir, false, "")
+	on := options.Loop
+	var own *loop.Loop
+	if on == nil {
+		var err error
+		if own, err = loop.New(nil); err != nil {
+			return nil, err
+		}
+		on = own
+	}
+	driver, err := newDriver(log, options.Dir, on)
 	if err != nil {
 		return nil, err
 	}
 	p := &Ports{
-		driver: driver, pipe: filepath.Join(options.Dir, readyName),
+		driver: driver, loop: own, pipe: filepath.Join(options.Dir, readyName),
 		quit: make(chan struct{}), ready: make(chan struct{}), failed: make(chan error, 1), ended: make(chan struct{}),
 	}
 	complete := make(chan struct{}, 1)
@@ -64,6 +76,13 @@ func New(options Options) (*Ports, error) {
 		case <-p.quit:
 		}
 	})
+	if own != nil {
+		wg.Go(func() {
+			_ = own.Run(-1) // it has no device to fail
+			own.End()
+			_ = own.Close()
+		})
+	}
 	go func() {
 		wg.Wait()
 		close(p.ended)
@@ -83,11 +102,9 @@ func (p *Ports) close() {
 	close(p.quit)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list, err := p.driver.ListPorts(ctx)
-	for i := 0; err == nil && i < len(list); i++ {
-		_ = p.driver.RemovePort(ctx, list[i].ID)
+	p.driver.close(ctx)
+	if p.loop != nil {
+		p.loop.Stop()
 	}
 	enough := make(chan struct{})
 	var wg sync.WaitGroup
@@ -107,8 +124,6 @@ func (p *Ports) Add(ctx context.Context, publish netslirp.Publish) (netslirp.Pub
 	if err := p.Ready(ctx); err != nil {
 		return publish, err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	const tries = 16 // until a free port is still free
 	for try := 0; ; try++ {
 		chosen := publish
@@ -170,7 +185,7 @@ func spec(publish netslirp.Publish) port.Spec {
 	}
 	return port.Spec{
 		Proto: proto + family, ParentIP: publish.HostIP.String(), ParentPort: int(publish.HostPort),
-		ChildIP: "127.0.0.1", ChildPort: int(publish.ChildPort),
+		ChildPort: int(publish.ChildPort),
 	}
 }
 
@@ -252,9 +267,6 @@ func (m manager) AddPort(ctx context.Context, s port.Spec) (*port.Status, error)
 	if s.ParentIP == "" {
 		s.ParentIP = "127.0.0.1"
 	}
-	if s.ChildIP == "" {
-		s.ChildIP = "127.0.0.1"
-	}
 	addr, err := netip.ParseAddr(s.ParentIP)
 	if err != nil {
 		return nil, fmt.Errorf("%q is no address", s.ParentIP)
@@ -262,8 +274,6 @@ func (m manager) AddPort(ctx context.Context, s port.Spec) (*port.Status, error)
 	if s.Proto == "tcp" || s.Proto == "udp" {
 		s.Proto += map[bool]string{false: "4", true: "6"}[addr.Is6()]
 	}
-	m.ports.mu.Lock()
-	defer m.ports.mu.Unlock()
 	status, err := m.ports.driver.AddPort(ctx, s)
 	if err != nil && s.ParentPort > 0 && s.ParentPort < 1<<16 {
 		return nil, explain(netslirp.Publish{HostIP: addr, HostPort: uint16(s.ParentPort), ChildPort: uint16(s.ChildPort)}, err)

@@ -191,7 +191,7 @@ func dialPing(to netip.Addr) (fd int, err error) {
 	if to.Is6() {
 		protocol = unix.IPPROTO_ICMPV6
 	}
-	family, address := socketAddress(netip.AddrPortFrom(to, 0))
+	family, address := loop.Address(netip.AddrPortFrom(to, 0))
 	fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)

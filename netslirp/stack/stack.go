@@ -65,7 +65,6 @@ type Options struct {
 	Log      func(Record)
 	Tap      func(packet []byte, inbound bool)
 	UDPIdle  time.Duration // 0 for a minute
-	Shared   bool          // others in this process wait for descriptors, too
 }
 
 // Stack is a running network.
@@ -109,9 +108,6 @@ func New(options Options) (*Stack, error) {
 	}
 	if s.loop, err = loop.New(s.link); err != nil {
 		return nil, err
-	}
-	if options.Shared {
-		s.loop.Invite()
 	}
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
@@ -197,6 +193,10 @@ func (s *Stack) tidy() {
 		debug.FreeOSMemory()
 	}
 }
+
+// Loop is where all of the stack's sockets are, and others may be. It runs with
+// Run, until Close.
+func (s *Stack) Loop() *loop.Loop { return s.loop }
 
 // Close ends every flow and waits for what they hold. Run has returned, or was
 // never called.

@@ -15,6 +15,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"bryo/netslirp"
+	"bryo/netslirp/loop"
 )
 
 const (
@@ -173,7 +174,7 @@ func (s *Stack) accept(request *tcp.ForwarderRequest, r *relay) error {
 
 // dial connects a socket of the host's.
 func (s *Stack) dial(r *relay, to netip.AddrPort) error {
-	family, address := socketAddress(to)
+	family, address := loop.Address(to)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
@@ -236,11 +237,4 @@ func (w *waiting) add(outcome chan<- error) (remove func()) {
 		defer w.mu.Unlock()
 		w.outcomes.Remove(place) // nothing, if it made room
 	}
-}
-
-func socketAddress(to netip.AddrPort) (int, unix.Sockaddr) {
-	if to.Addr().Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
-	}
-	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
 }

@@ -173,7 +173,7 @@ func (s *Stack) beginUDP(request *udp.ForwarderRequest, host int, record *Record
 }
 
 func dialUDP(to netip.AddrPort) (int, error) {
-	family, address := socketAddress(to)
+	family, address := loop.Address(to)
 	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
