@@ -65,6 +65,10 @@ type Options struct {
 	Log      func(Record)
 	Tap      func(packet []byte, inbound bool)
 	UDPIdle  time.Duration // 0 for a minute
+	// KeepAlive is how long either end of a connection may be silent before it is
+	// asked for a sign of life, seconds; 0 for a minute. One that gives none, asked
+	// three times within as long again, is dead.
+	KeepAlive time.Duration
 }
 
 // Stack is a running network.
@@ -100,6 +104,9 @@ func New(options Options) (*Stack, error) {
 	s.up, s.down = limiter(options.Rate.Up), limiter(options.Rate.Down)
 	if s.options.UDPIdle == 0 {
 		s.options.UDPIdle = time.Minute
+	}
+	if s.options.KeepAlive == 0 {
+		s.options.KeepAlive = time.Minute
 	}
 	s.batches.New = func() any { return new(batch) }
 	var err error

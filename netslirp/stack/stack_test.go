@@ -29,7 +29,9 @@ func TestTun(t *testing.T) {
 		return
 	}
 	tcpPort, udpPort := serve(t)
-	world(t, Options{MTU: 65520, DNS: echoDNS{}, Decide: decide}, tun(65520), func(*Stack) { check(t, tcpPort, udpPort) })
+	for _, mtu := range []uint32{576, 1280, 1500, 9000, 65520} { // the first has no room for IPv6
+		world(t, Options{MTU: mtu, DNS: echoDNS{}, Decide: decide}, tun(mtu), func(*Stack) { check(t, tcpPort, udpPort) })
+	}
 }
 
 func TestEthernet(t *testing.T) {

@@ -163,13 +163,26 @@ func (s *Stack) accept(request *tcp.ForwarderRequest, r *relay) error {
 	if err != nil {
 		return err
 	}
-	endpoint.SocketOptions().SetKeepAlive(true)
+	s.keepAlive(endpoint)
 	if s.connections.Add(1) > fewConnections {
 		endpoint.SocketOptions().SetSendBufferSize(crowdedBuffer, true)
 		endpoint.SocketOptions().SetReceiveBufferSize(crowdedBuffer, true)
 	}
 	r.begin(endpoint)
 	return nil
+}
+
+// probes is how often a silent end is asked whether it is still there.
+const probes = 3
+
+// keepAlive has netstack notice a container's side that is gone without a word.
+func (s *Stack) keepAlive(endpoint tcpip.Endpoint) {
+	idle, interval := tcpip.KeepaliveIdleOption(s.options.KeepAlive), tcpip.KeepaliveIntervalOption(s.options.KeepAlive/probes)
+	for _, option := range []tcpip.SettableSocketOption{&idle, &interval} {
+		_ = endpoint.SetSockOpt(option) // netstack's TCP has them
+	}
+	_ = endpoint.SetSockOptInt(tcpip.KeepaliveCountOption, probes)
+	endpoint.SocketOptions().SetKeepAlive(true)
 }
 
 // dial connects a socket of the host's.
@@ -179,8 +192,13 @@ func (s *Stack) dial(r *relay, to netip.AddrPort) error {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
+	idle, interval := s.options.KeepAlive, s.options.KeepAlive/probes
 	for _, o := range [][3]int{
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}, {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(idle.Seconds())},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, max(1, int(interval.Seconds()))},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, probes},
 	} {
 		_ = unix.SetsockoptInt(fd, o[0], o[1], o[2])
 	}

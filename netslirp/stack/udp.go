@@ -313,6 +313,10 @@ func (u *udpFlow) sendOne(data []byte) bool {
 
 // refuse tells the container what the host's socket says of it.
 func (u *udpFlow) refuse(err error) bool {
+	if errors.Is(err, unix.EMSGSIZE) { // from now on the host cuts what is larger
+		u.stack.narrow(u.flow, u.FD, u.record.Dial.Addr().Is4())
+		return true
+	}
 	why, is := reasonOf(err)
 	if is {
 		u.failure = err

@@ -19,6 +19,7 @@ const (
 	noHost
 	noNet
 	prohibited
+	tooBig
 )
 
 const (
@@ -28,11 +29,14 @@ const (
 
 // code is the type and the code of the message that says so.
 func (r reason) code(six bool) (kind, code byte) {
+	if six && r == tooBig {
+		return byte(header.ICMPv6PacketTooBig), 0
+	}
 	if six {
 		codes := [...]byte{noPort: 4, noHost: 3, noNet: 0, prohibited: codeFilter6}
 		return byte(header.ICMPv6DstUnreachable), codes[r]
 	}
-	codes := [...]byte{noPort: 3, noHost: 1, noNet: 0, prohibited: codeFilter4}
+	codes := [...]byte{noPort: 3, noHost: 1, noNet: 0, prohibited: codeFilter4, tooBig: 4}
 	return byte(header.ICMPv4DstUnreachable), codes[r]
 }
 
@@ -52,11 +56,26 @@ func reasonOf(err error) (r reason, is bool) {
 	}
 }
 
-// unreachable tells the container that a packet of the flow did not arrive. The
-// message quotes the packet's beginning, made anew from the flow; sequence is
-// the TCP one of it, without which nobody believes the message. Like all that
-// netstack sends itself, there are only so many in a second.
-func (s *Stack) unreachable(f Flow, why reason, sequence uint32) {
+// unreachable tells the container that a packet of the flow did not arrive;
+// sequence is the TCP one of it, without which nobody believes the message.
+func (s *Stack) unreachable(f Flow, why reason, sequence uint32) { s.tell(f, why, 0, sequence) }
+
+// narrow tells the container how large packets of a flow may be, if a path that
+// the host's socket has learned of is narrower than the device.
+func (s *Stack) narrow(f Flow, fd int, four bool) {
+	level, option := unix.IPPROTO_IPV6, unix.IPV6_MTU
+	if four {
+		level, option = unix.IPPROTO_IP, unix.IP_MTU
+	}
+	if mtu, err := unix.GetsockoptInt(fd, level, option); err == nil && mtu > 0 && mtu < int(s.options.MTU) {
+		s.tell(f, tooBig, uint32(mtu), 0)
+	}
+}
+
+// tell sends a message of ICMP about a packet that the container has sent. It
+// quotes the packet's beginning, made anew from the flow. Like all that netstack
+// sends itself, there are only so many in a second.
+func (s *Stack) tell(f Flow, why reason, mtu, sequence uint32) {
 	if s.ctx.Err() != nil || !s.stack.AllowICMPMessage() {
 		return
 	}
@@ -74,6 +93,7 @@ func (s *Stack) unreachable(f Flow, why reason, sequence uint32) {
 	const head = 8
 	message := make([]byte, head, head+header.IPv6MinimumSize+head)
 	message[0], message[1] = why.code(source.Is6())
+	binary.BigEndian.PutUint32(message[head/2:], mtu)
 	s.sendICMP(from, source, append(message, quote(f, sequence)...))
 }
 

@@ -97,16 +97,25 @@ func world(t *testing.T, o Options, build func(*program.Program) program.Arg, in
 		return
 	}
 	o.FD = fd
+	run(t, o, func(s *Stack) {
+		running <- s
+		<-finished
+	})
+	close(running)
+}
+
+// run runs a stack as long as others do what they do.
+func run(t *testing.T, o Options, others func(*Stack)) {
+	t.Helper()
 	s, err := New(o)
 	if err != nil {
-		close(running)
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- s.Run(ctx) }()
-	running <- s
-	<-finished
+	others(s)
 	cancel()
 	if err := <-ran; err != nil {
 		t.Errorf("Run: %v", err)
