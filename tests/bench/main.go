@@ -39,6 +39,7 @@ func run(args []string, out, errs io.Writer) int {
 		return exitCode(err, errs)
 	}
 	if len(args) == 1 && args[0] == "agent" {
+		_, _ = unix.Setsid() // as bryo's containers are, if the agent is not yet
 		return exitCode(agent(os.Stdin, os.Stdout), errs)
 	}
 	p, err := parse(args, errs)

@@ -34,10 +34,10 @@ type answer struct {
 // agent does orders until there are no more.
 func agent(in io.Reader, out io.Writer) error {
 	orders, answers := json.NewDecoder(in), json.NewEncoder(out)
-	servers := []*netServer{}
+	ends := []func(){}
 	defer func() {
-		for _, s := range servers {
-			_ = s.tcp.Close()
+		for _, end := range ends {
+			end()
 		}
 	}()
 	for {
@@ -49,14 +49,16 @@ func agent(in io.Reader, out io.Writer) error {
 		}
 		var a answer
 		var err error
-		if o.Do == "serve" {
-			var s *netServer
-			if s, err = listen(o.Address); err == nil {
-				servers = append(servers, s)
-			}
-		} else {
+		end := func() {}
+		switch o.Do {
+		case "serve":
+			end, err = o.serve()
+		case "iperf3-server":
+			end, err = o.serveIperf3()
+		default:
 			a, err = o.obey()
 		}
+		ends = append(ends, end)
 		if err != nil {
 			a.Error = err.Error()
 		}
@@ -64,6 +66,14 @@ func agent(in io.Reader, out io.Writer) error {
 			return err
 		}
 	}
+}
+
+func (o order) serve() (end func(), err error) {
+	s, err := listen(o.Address)
+	if err != nil {
+		return func() {}, err
+	}
+	return func() { _ = s.tcp.Close() }, nil
 }
 
 // limit is how long an order may take.
@@ -86,6 +96,10 @@ func (o order) obey() (answer, error) {
 		return o.crowd(o.connect)
 	case "udp":
 		return o.datagrams()
+	case "iperf3":
+		return o.iperf3()
+	case "iperf3-R":
+		return o.iperf3("-R")
 	case "load":
 		return o.load()
 	}

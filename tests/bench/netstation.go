@@ -40,7 +40,7 @@ func (n *network) place(argv []string, cloning uintptr) (*station, error) {
 		defer n.mu.Unlock()
 		s.process, err = os.StartProcess(argv[0], argv, &os.ProcAttr{
 			Dir: n.site.dir, Env: n.env, Files: []*os.File{inR, outW, errs},
-			Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Cloneflags: cloning},
+			Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true, Cloneflags: cloning},
 		})
 		if err == nil {
 			n.waited[s.process.Pid] = true

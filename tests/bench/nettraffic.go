@@ -92,7 +92,7 @@ func (n *network) sample(t *netTable, i int) {
 	}
 	before := n.spent()
 	a, err := n.client1(w).ask(order{
-		Do: t.test.do, Address: w.address, Workers: t.test.workers, Millis: int(n.plan.Net.Time / time.Millisecond),
+		Do: t.test.do, Address: t.test.address(w.netPath), Workers: t.test.workers, Millis: int(n.plan.Net.Time / time.Millisecond),
 	})
 	if t.faults[i].count(err) {
 		return

@@ -86,8 +86,14 @@ func networkStage(ctx context.Context, p plan, errs io.Writer) error {
 		}}})
 	}
 	self := filepath.Join(filepath.Dir(p.Dir), "bin", "bench")
-	if err := copyFile(self, filepath.Join(site{p.Dir}.root(), "bin", "bench")); err != nil {
+	root := site{p.Dir}.root()
+	if err := copyFile(self, filepath.Join(root, "bin", "bench")); err != nil {
 		return err
+	}
+	for _, name := range []string{"lib", "lib64"} { // of what is in /usr
+		if err := os.Symlink("usr/"+name, filepath.Join(root, name)); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
 	}
 	b, err := newBench(ctx, site{p.Dir}, errs)
 	if err != nil {
@@ -124,6 +130,8 @@ func outfit() error {
 		"link set up0 up",
 		"link set up1 up",
 		"route add default via " + upstream,
+		"address add 2001:db8::2/64 dev up0 nodad",
+		"route add default via 2001:db8::1",
 	} {
 		if text, err := exec.Command(ip, strings.Fields(line)...).CombinedOutput(); err != nil {
 			return told(fmt.Errorf("ip %s: %w", line, err), string(text))
@@ -150,6 +158,7 @@ func netVersions(ctx context.Context, s site) []version {
 func netConditions() []string {
 	return []string{
 		"network: one fake host, namespaces of this bench's own, reno on every leg; clients and servers are this bench, all paths in turn in every round",
+		"network: each agent and each tool is a session of its own, among which the scheduler shares a loaded machine, sched(7)",
 		"network: where more is better the ratio is still bryo's figure through the row's: above 1, bryo does more",
 		"network: pasta, splice: -T PORT and 127.0.0.1; pasta, tap: the gateway's address, which leads to the host's loopback; " +
 			"processor time is that of client, server and relay together, user and system",
@@ -163,8 +172,13 @@ func (n *network) open(paths []netPath) error {
 	if n.server, err = n.place(beside, 0); err != nil {
 		return err
 	}
-	if _, err := n.server.ask(order{Do: "serve", Address: fmt.Sprintf("127.0.0.1:%d", servedPort)}); err != nil {
-		return err
+	for _, address := range []string{"127.0.0.1", "[::1]"} {
+		if _, err := n.server.ask(order{Do: "serve", Address: fmt.Sprintf("%s:%d", address, servedPort)}); err != nil {
+			return err
+		}
+	}
+	if _, err := n.server.ask(order{Do: "iperf3-server", Address: fmt.Sprintf("127.0.0.1:%d", iperf3Port)}); err != nil {
+		n.notes = append(n.notes, fmt.Sprintf("network: iperf3: %v", err)) // its tables tell, too
 	}
 	if n.client, err = n.place(beside, 0); err != nil {
 		return err
