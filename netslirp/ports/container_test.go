@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 // servers are the ports of the container that answer.
 type servers struct {
 	TCP, UDP          uint16 // on 127.0.0.1
+	Any6UDP, Only6UDP uint16 // on [::] and [::1]
 	Any4, Any6, Only6 uint16 // on 0.0.0.0, [::] and [::1]
 	Rude              uint16 // resets after the first byte
 	Witness           uint16 // tells who sends a q what the connection before ended with
@@ -110,21 +111,23 @@ func serveEcho() (at servers, err error) {
 			return at, err
 		}
 	}
-	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		return at, err
-	}
-	go func() {
-		buffer := make([]byte, 1<<16)
-		for {
-			n, from, err := udp.ReadFrom(buffer)
-			if err != nil {
-				return
-			}
-			_, _ = udp.WriteTo(buffer[:n], from)
+	for address, port := range map[string]*uint16{"127.0.0.1": &at.UDP, "[::]": &at.Any6UDP, "[::1]": &at.Only6UDP} {
+		udp, err := net.ListenPacket("udp", address+":0")
+		if err != nil {
+			return at, err
 		}
-	}()
-	at.UDP = netip.MustParseAddrPort(udp.LocalAddr().String()).Port()
+		go func() {
+			buffer := make([]byte, 1<<16)
+			for {
+				n, from, err := udp.ReadFrom(buffer)
+				if err != nil {
+					return
+				}
+				_, _ = udp.WriteTo(buffer[:n], from)
+			}
+		}()
+		*port = netip.MustParseAddrPort(udp.LocalAddr().String()).Port()
+	}
 	return at, nil
 }
 

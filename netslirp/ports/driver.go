@@ -16,11 +16,11 @@ import (
 	"bryo/netslirp/loop"
 )
 
-// driver is rootlesskit's builtin driver, the side outside, with TCP on a loop:
-// the builtin's own goroutines take three threads to move what one can, and end
-// when once there is no descriptor left.
+// driver is rootlesskit's builtin driver, the side outside, with all sockets on
+// a loop: the builtin's own goroutines take three threads to move what one can,
+// end when once there is no descriptor left, and know no limit.
 type driver struct {
-	port.ParentDriver // speaks to the side inside first, and has UDP
+	port.ParentDriver // speaks to the side inside first
 
 	socket string // where the side inside listens
 	loop   *loop.Loop
@@ -32,6 +32,8 @@ type driver struct {
 	most   int  // relays that there may be
 	full   bool // somebody waits for one to end
 	closed bool
+	flows  int // of datagrams
+	held   int // bytes of datagrams that wait
 	pipes  pipes
 	buffer []byte
 }
@@ -40,8 +42,14 @@ type driver struct {
 type published struct {
 	port.Status
 
-	listener *listener // of TCP
-	inner    int       // of UDP: the builtin driver's id
+	open opened
+}
+
+// opened is what comes for a port.
+type opened interface {
+	// resume is told that there is room again.
+	resume()
+	close()
 }
 
 // newDriver makes a driver whose sockets are on the loop.
@@ -64,7 +72,7 @@ func mostRelays() int {
 }
 
 // AddPort implements port.Manager.
-func (d *driver) AddPort(ctx context.Context, spec port.Spec) (*port.Status, error) {
+func (d *driver) AddPort(_ context.Context, spec port.Spec) (*port.Status, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -78,7 +86,8 @@ func (d *driver) AddPort(ctx context.Context, spec port.Spec) (*port.Status, err
 		return nil, err
 	}
 	p := &published{Status: port.Status{ID: d.next, Spec: spec}}
-	if err := d.open(ctx, p); err != nil {
+	var err error
+	if p.open, err = d.open(spec); err != nil {
 		return nil, err
 	}
 	d.next++
@@ -86,22 +95,18 @@ func (d *driver) AddPort(ctx context.Context, spec port.Spec) (*port.Status, err
 	return &p.Status, nil
 }
 
+func isUDP(spec port.Spec) bool { return strings.HasPrefix(spec.Proto, "udp") }
+
 // open has what comes for a port passed on.
-func (d *driver) open(ctx context.Context, p *published) (err error) {
-	if strings.HasPrefix(p.Spec.Proto, "tcp") {
-		p.listener, err = d.listen(p.Spec)
-		return err
+func (d *driver) open(spec port.Spec) (opened, error) {
+	switch {
+	case isUDP(spec):
+		return d.receive(spec)
+	case strings.HasPrefix(spec.Proto, "tcp"):
+		return d.listen(spec)
+	default:
+		return nil, fmt.Errorf("unsupported port protocol %s", spec.Proto)
 	}
-	spec := p.Spec
-	if spec.ChildIP == "" {
-		spec.ChildIP = "127.0.0.1"
-	}
-	status, err := d.ParentDriver.AddPort(ctx, spec)
-	if err == nil {
-		p.inner = status.ID
-		d.loop.Invite()
-	}
-	return err
 }
 
 // ListPorts implements port.Manager.
@@ -117,33 +122,26 @@ func (d *driver) ListPorts(context.Context) ([]port.Status, error) {
 }
 
 // RemovePort implements port.Manager. It ends the port's connections, too.
-func (d *driver) RemovePort(ctx context.Context, id int) error {
+func (d *driver) RemovePort(_ context.Context, id int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.remove(ctx, id)
-}
-
-func (d *driver) remove(ctx context.Context, id int) error {
 	p := d.ports[id]
 	if p == nil {
 		return fmt.Errorf("unknown id: %d", id)
 	}
 	delete(d.ports, id)
-	if p.listener == nil {
-		d.loop.Dismiss()
-		return d.ParentDriver.RemovePort(ctx, p.inner)
-	}
-	p.listener.close()
+	p.open.close()
 	return nil
 }
 
 // close ends all ports; there will be no more.
-func (d *driver) close(ctx context.Context) {
+func (d *driver) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
-	for id := range d.ports {
-		_ = d.remove(ctx, id)
+	for id, p := range d.ports {
+		delete(d.ports, id)
+		p.open.close()
 	}
 	d.pipes.close()
 }

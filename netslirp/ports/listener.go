@@ -17,10 +17,10 @@ import (
 type listener struct {
 	loop.Socket
 
-	driver  *driver
-	spec    port.Spec
-	targets []string // addresses in the container, in the order they are tried
-	relays  map[*relay]struct{}
+	driver *driver
+	spec   port.Spec
+	at     netip.Addr
+	relays map[*relay]struct{}
 }
 
 // listen makes the loop accept what comes for a port.
@@ -29,11 +29,15 @@ func (d *driver) listen(spec port.Spec) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := listenTCP(netip.AddrPortFrom(at.Unmap(), uint16(spec.ParentPort)))
+	fd, err := bind(at, spec, unix.SOCK_STREAM)
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{driver: d, spec: spec, targets: targets(spec.ChildIP, at), relays: make(map[*relay]struct{})}
+	const backlog = 4096 // the kernel has a limit of its own
+	if err := unix.Listen(fd, backlog); err != nil {
+		return nil, errors.Join(os.NewSyscallError("listen", err), unix.Close(fd))
+	}
+	l := &listener{driver: d, spec: spec, at: at, relays: make(map[*relay]struct{})}
 	l.FD, l.Owner = fd, l
 	if err := d.loop.Add(&l.Socket); err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
@@ -41,35 +45,21 @@ func (d *driver) listen(spec port.Spec) (*listener, error) {
 	return l, nil
 }
 
-// targets are where servers in the container may listen: what is asked for, or
-// its loopback, in the host's family first.
-func targets(child string, host netip.Addr) []string {
-	switch {
-	case child != "":
-		return []string{child}
-	case host.Unmap().Is6():
-		return []string{"::1", "127.0.0.1"}
-	default:
-		return []string{"127.0.0.1", "::1"}
-	}
-}
-
-func listenTCP(at netip.AddrPort) (int, error) {
-	const backlog = 4096 // the kernel has a limit of its own
-	family, address := loop.Address(at)
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+// bind makes a socket of a port of the host's.
+func bind(at netip.Addr, spec port.Spec, kind int) (int, error) {
+	family, address := loop.Address(netip.AddrPortFrom(at.Unmap(), uint16(spec.ParentPort)))
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	if kind == unix.SOCK_STREAM {
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	}
 	if family == unix.AF_INET6 && err == nil {
 		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
 	}
 	if err == nil {
 		err = os.NewSyscallError("bind", unix.Bind(fd, address))
-	}
-	if err == nil {
-		err = os.NewSyscallError("listen", unix.Listen(fd, backlog))
 	}
 	if err != nil {
 		_ = unix.Close(fd)
@@ -124,6 +114,9 @@ func (l *listener) End() {
 	l.close()
 }
 
+// resume has the clients accepted that wait.
+func (l *listener) resume() { l.driver.loop.Queue(&l.Socket, loop.Readable) }
+
 // close ends the listener and its connections.
 func (l *listener) close() {
 	if l.FD >= 0 {
@@ -139,7 +132,7 @@ func (l *listener) begin(fd int, from unix.Sockaddr) {
 	r := &relay{listener: l}
 	r.client.FD, r.client.Owner, r.client.relay = fd, &r.client, r
 	r.server.FD, r.server.Owner, r.server.relay = -1, &r.server, r
-	r.asking.FD, r.asking.Owner, r.asking.relay = -1, &r.asking, r
+	r.asking = newAsking(l.driver, l.spec, l.at, r)
 	r.up = way{from: &r.client, to: &r.server}
 	r.down = way{from: &r.server, to: &r.client}
 	prepare(fd, isLoopback(from))

@@ -102,7 +102,7 @@ func (p *Ports) close() {
 	close(p.quit)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	p.driver.close(ctx)
+	p.driver.close()
 	if p.loop != nil {
 		p.loop.Stop()
 	}

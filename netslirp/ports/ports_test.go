@@ -71,33 +71,6 @@ func echoTCP(t *testing.T, to netip.AddrPort) {
 	}
 }
 
-func TestUDPBothWays(t *testing.T) {
-	p, at := container(t)
-	got, err := p.Add(t.Context(), netslirp.Publish{Protocol: netslirp.UDP, HostIP: loopback(), ChildPort: at.UDP})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for client := range 3 {
-		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback(), got.HostPort)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-		for _, size := range []int{1, 1400, 9000} {
-			sent := bytes.Repeat([]byte{byte(client)}, size)
-			if _, err := conn.Write(sent); err != nil {
-				t.Fatal(err)
-			}
-			back := make([]byte, 1<<16)
-			n, err := conn.Read(back)
-			if err != nil || !bytes.Equal(back[:n], sent) {
-				t.Fatalf("client %d, %d bytes: %d came back, %v", client, size, n, err)
-			}
-		}
-	}
-}
-
 func TestAddressInUse(t *testing.T) {
 	p, at := container(t)
 	taken, err := net.Listen("tcp4", "127.0.0.1:0")

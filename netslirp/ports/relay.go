@@ -37,11 +37,11 @@ type end struct {
 func (r *relay) begin() {
 	const patience = 30 * time.Second
 	r.patience = time.AfterFunc(patience, func() { r.listener.driver.loop.Queue(&r.client.Socket, wantsGiveUp) })
-	r.next()
+	r.refused()
 }
 
-// next asks where a server may still be.
-func (r *relay) next() {
+// refused asks where a server may still be.
+func (r *relay) refused() {
 	err := r.asking.ask()
 	switch {
 	case err == nil:
@@ -90,7 +90,7 @@ func (e *end) Turn(w loop.Wants) {
 	case w&wantsGiveUp != 0:
 		r.finish(true)
 	case w&wantsAsk != 0 && r.asking.FD < 0:
-		r.next()
+		r.refused()
 	}
 }
 
@@ -148,9 +148,7 @@ func (r *relay) finish(reset bool) {
 	if d.full {
 		d.full = false
 		for _, p := range d.ports {
-			if p.listener != nil {
-				d.loop.Queue(&p.listener.Socket, loop.Readable)
-			}
+			p.open.resume()
 		}
 	}
 }

@@ -2,7 +2,6 @@ package ports
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -347,7 +346,7 @@ func fakeInside(t *testing.T, fds []int) netip.AddrPort {
 	go func() { ran <- l.Run(-1) }()
 	t.Cleanup(func() {
 		_ = inside.Close()
-		d.close(context.Background())
+		d.close()
 		l.Stop()
 		if err := errors.Join(<-ran, l.Close()); err != nil {
 			t.Error(err)

@@ -57,10 +57,15 @@ func (d *driver) step(w *way) (int, error) {
 	if w.pipe != nil {
 		return w.splice()
 	}
+	return w.copy(d.room())
+}
+
+// room is memory for what is under way during one turn.
+func (d *driver) room() []byte {
 	if d.buffer == nil {
 		d.buffer = make([]byte, copySize)
 	}
-	return w.copy(d.buffer)
+	return d.buffer
 }
 
 // splice moves pages from socket to socket, by the pipe.

@@ -86,14 +86,8 @@ func networkStage(ctx context.Context, p plan, errs io.Writer) error {
 		}}})
 	}
 	self := filepath.Join(filepath.Dir(p.Dir), "bin", "bench")
-	root := site{p.Dir}.root()
-	if err := copyFile(self, filepath.Join(root, "bin", "bench")); err != nil {
+	if err := equip(site{p.Dir}.root(), self); err != nil {
 		return err
-	}
-	for _, name := range []string{"lib", "lib64"} { // of what is in /usr
-		if err := os.Symlink("usr/"+name, filepath.Join(root, name)); err != nil && !errors.Is(err, os.ErrExist) {
-			return err
-		}
 	}
 	b, err := newBench(ctx, site{p.Dir}, errs)
 	if err != nil {
@@ -117,6 +111,16 @@ func networkStage(ctx context.Context, p plan, errs io.Writer) error {
 		return err
 	}
 	return out.Encode(report{Notes: append(netConditions(), n.notes...)})
+}
+
+// equip puts the agent into a root file system, and what iperf3 in /usr needs.
+func equip(root, self string) error {
+	for _, name := range []string{"lib", "lib64"} {
+		if err := os.Symlink("usr/"+name, filepath.Join(root, name)); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	return copyFile(self, filepath.Join(root, "bin", "bench"))
 }
 
 // outfit makes the namespaces a host: loopback, a route that leads nowhere, and
