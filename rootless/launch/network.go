@@ -149,8 +149,15 @@ func (n *network) writeConfig(config *netslirp.Config) error {
 }
 
 // openSpaces opens the child's namespaces as long as it is bryo's to look at: a
-// change of ids would hide them (proc_pid_ns(5), ptrace(2)).
-func (n *network) openSpaces(pid int) error {
+// change of ids would hide them (proc_pid_ns(5), ptrace(2)), and so would the
+// stage; for those it waits until bryo goes on. While it makes a veth pair it is
+// in another network namespace than the container's.
+func (n *network) openSpaces(plan *rootless.Plan, pid, pidfd int) error {
+	if plan.Network.Config.Link == netslirp.Veth {
+		if err := n.awaitDevice(pidfd); err != nil {
+			return err
+		}
+	}
 	for i, kind := range []string{"user", "net"} {
 		fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/ns/"+kind, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -159,6 +166,16 @@ func (n *network) openSpaces(pid int) error {
 		n.spaces[i] = descriptor{fd + 1}
 	}
 	return nil
+}
+
+// awaitDevice waits until the child has handed the device over, or has ended.
+func (n *network) awaitDevice(pidfd int) error {
+	poll := []unix.PollFd{{Fd: int32(n.link.read.fd()), Events: unix.POLLIN}, {Fd: int32(pidfd), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(poll, -1); !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("poll", err)
+		}
+	}
 }
 
 // startInside executes bryo-net's other side in the container's namespaces.

@@ -113,7 +113,7 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 		c.describe(child.PID)
 	}
 	if plan.Network.Config.Ports() {
-		err = l.net.openSpaces(child.PID)
+		err = l.net.openSpaces(plan, child.PID, child.PIDFD)
 	}
 	if err == nil {
 		err = l.finish()
