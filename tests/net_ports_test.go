@@ -166,9 +166,9 @@ func publishEverywhere(_ *testing.T, w *world) {
 	c.speaks("tcp", hostAddr4+":8094", w.outside.dial)
 }
 
-// publishDatagrams reaches servers on the container's loopback device as well.
+// publishDatagrams reaches servers wherever in the container they listen.
 func publishDatagrams(_ *testing.T, w *world) {
-	for _, where := range []string{"0.0.0.0:7", "127.0.0.1:7"} {
+	for _, where := range []string{"0.0.0.0:7", "127.0.0.1:7", "[::]:7", "[::1]:7"} {
 		c := w.publish([]string{"-p", "8095:7/udp", "-p", "0.0.0.0:8096:7/udp", "-p", "[::1]:8097:7/udp", "-p", "8095:7/tcp"}, "netsite", "echo", where)
 		c.speaks("udp", "127.0.0.1:8095", dialHere)
 		c.speaks("tcp", "127.0.0.1:8095", dialHere)
