@@ -169,6 +169,11 @@ func prepare(fd int, local bool) {
 		_ = unix.SetsockoptInt(fd, o[0], o[1], o[2])
 	}
 	if local {
+		// Who has wanted so much at a time has a window for it, which can still
+		// grow, as it would by itself, but slowly.
+		const window = 1 << 20
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, window)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, 1)
 		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno") // others pace, on a wire that is memory
 	}
 }
