@@ -29,7 +29,7 @@ func (b *Builder) Build() {
 	if b.plan.ReadOnly {
 		b.p.Step("make read-only", "/")
 		for _, layer := range append(b.layers, b.root) {
-			b.makeReadOnly(layer, rootAttributes, b.plan.Root.Kept)
+			b.makeReadOnly(layer, b.plan.attributes(), b.plan.Root.Kept)
 		}
 	}
 	b.p.Step("make read-only", "/dev")

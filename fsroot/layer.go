@@ -14,14 +14,14 @@ func (b *Builder) stackLayer() {
 		return
 	}
 	b.root = b.writable(b.root, b.attachPoint)
-	b.attachWith(b.root, b.attachPoint, rootAttributes, 0)
+	b.attachWith(b.root, b.attachPoint, b.plan.attributes(), 0)
 }
 
 // spread makes the root a directory in memory with the entries of the root
 // file system in it, each by itself: overlay takes no tree with other mounts
 // below it that were made outside. Directories that have such stay read-only.
 func (b *Builder) spread() {
-	b.root = b.tmpfs(0o755, 0, rootAttributes)
+	b.root = b.tmpfs(0o755, 0, b.plan.attributes())
 	b.p.MoveMount(b.root, b.attachPoint)
 	for i, e := range b.plan.Entries {
 		b.p.Step("attach", "/"+e.Name)
@@ -30,10 +30,10 @@ func (b *Builder) spread() {
 			continue
 		}
 		mount, target := b.entries[i], b.entryTarget(e)
-		attributes, kept := uint64(rootAttributes|unix.MOUNT_ATTR_RDONLY), b.plan.Root.Kept
+		attributes, kept := b.plan.attributes()|unix.MOUNT_ATTR_RDONLY, b.plan.Root.Kept
 		if e.Dir && !e.Mixed {
 			mount = b.writable(mount, target)
-			attributes, kept = rootAttributes, 0
+			attributes, kept = b.plan.attributes(), 0
 			b.layers = append(b.layers, mount)
 		}
 		b.attachWith(mount, target, attributes, kept)
@@ -52,9 +52,9 @@ func (b *Builder) entryTarget(e Entry) program.Arg {
 // writes in memory.
 func (b *Builder) writable(lower, at program.Arg) program.Arg {
 	if b.plan.Copy {
-		return b.copyLower(b.stack(lower, at), rootAttributes)
+		return b.copyLower(b.stack(lower, at), b.plan.attributes())
 	}
-	return b.overlay(lower, at, rootAttributes)
+	return b.overlay(lower, at, b.plan.attributes())
 }
 
 // overlay makes a mount that shows lower and keeps writes in memory; it is

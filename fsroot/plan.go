@@ -62,6 +62,7 @@ type Plan struct {
 	Root     Source
 	Host     bool    // the root is the host's own
 	ReadOnly bool    // no writes to the root's files
+	SetUID   bool    // set-user-ID programs of the root count
 	Layer    bool    // writes go to an overlay in memory that ends with the container
 	Copy     bool    // the layer is a copy in memory: the kernel has no overlay here
 	Entries  []Entry // Layer: what the root is put together from, if it cannot be one overlay
@@ -137,6 +138,11 @@ func parents(target string) []string {
 	return dirs
 }
 
-// rootAttributes hold for the root file system in every container: no
-// set-user-ID programs and no devices of its own.
-const rootAttributes = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
+// attributes hold for the root file system: no devices of its own, and unless
+// told no set-user-ID programs.
+func (pl *Plan) attributes() uint64 {
+	if pl.SetUID {
+		return unix.MOUNT_ATTR_NODEV
+	}
+	return unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID
+}

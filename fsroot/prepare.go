@@ -75,7 +75,7 @@ func (b *Builder) prepareRoot() {
 	p.Step("clone", pl.Root.Path)
 	b.root = p.OpenTree("root", program.CWD(), pl.Root.Path, cloneTree)
 	b.expectSame(b.root, pl.Root.ID)
-	attributes := uint64(rootAttributes)
+	attributes := b.plan.attributes()
 	if pl.Host || pl.Layer {
 		attributes |= unix.MOUNT_ATTR_RDONLY
 	}
@@ -100,7 +100,7 @@ func (b *Builder) prepareEntries() {
 		b.p.Step("clone", "/"+e.Name)
 		path := strings.TrimSuffix(b.plan.Root.Path, "/") + "/" + e.Name
 		entry := b.p.OpenTree("entry", program.CWD(), path, cloneTree)
-		b.restrict(entry, rootAttributes|unix.MOUNT_ATTR_RDONLY)
+		b.restrict(entry, b.plan.attributes()|unix.MOUNT_ATTR_RDONLY)
 		b.entries = append(b.entries, entry)
 	}
 }

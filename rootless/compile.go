@@ -148,7 +148,7 @@ func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	*root = fsroot.Plan{
 		Root: facts.Root.Source, Host: spec.Root.Host, ReadOnly: spec.Root.ReadOnly || (spec.Root.Host && !spec.Root.Ephemeral),
 		ShmSize: spec.ShmSize, Devices: spec.Devices, Console: spec.Process.Terminal, Legacy: !facts.Kernel.MountSetattr,
-		TTYGroup: pl.IDs.Maps.GID.Covers(5),
+		TTYGroup: pl.IDs.Maps.GID.Covers(5), SetUID: spec.Process.NewPrivs,
 	}
 	if root.ShmSize == 0 {
 		root.ShmSize = defaultShm
@@ -246,6 +246,9 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 		Caps: spec.Process.Caps.Of(confine.DefaultCaps(pl.IDs.Helpers || spec.Process.Nest)),
 	}
 	p.Seccomp = facts.Seccomp
+	if p.NewPrivs = spec.Process.NewPrivs; p.NewPrivs && facts.Kernel.NoNewPrivs {
+		return errors.New("--allow-new-privs: bryo itself runs with no_new_privs, which nothing takes back\nfix: start bryo without it (NoNewPrivileges= of a service, setpriv, a container around it), or leave the flag out")
+	}
 	if account.UID != 0 {
 		p.Ambient = spec.Process.Caps.Add & p.Caps
 	}

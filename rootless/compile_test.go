@@ -593,6 +593,7 @@ func TestRefusals(t *testing.T) {
 			s.Process.Limits = []confine.Limit{{Resource: unix.RLIMIT_NOFILE, Soft: 1, Hard: 1<<20 + 1}}
 		}, "your own hard limit is 1048576"},
 		{"the host's root, which could be uncovered", func(s *Spec, _ *Facts) { s.Root, s.Process.Caps.Add = RootSpec{Host: true}, confine.AllCaps }, "sys_admin"},
+		{"set-user-ID programs, under no_new_privs", func(s *Spec, f *Facts) { s.Process.NewPrivs, f.Kernel.NoNewPrivs = true, true }, "runs with no_new_privs"},
 		{"no limit above the user's", func(s *Spec, _ *Facts) {
 			s.Process.Limits = []confine.Limit{{Resource: unix.RLIMIT_NPROC, Soft: 1, Hard: confine.Unlimited}}
 		}, "nproc=1:unlimited"},

@@ -49,6 +49,7 @@ type Kernel struct {
 	TimeOnExec   bool // execve enters a new time namespace, 6.2
 	MountSetattr bool // mount_setattr, 5.12
 	Overlay      bool // overlay in a user namespace, 5.11
+	NoNewPrivs   bool // bryo itself has it already, and cannot give it up: prctl(2)
 }
 
 // RootFacts is what the root file system holds.

@@ -61,6 +61,7 @@ type Process struct {
 	Ambient    confine.Caps // what a user other than root was explicitly given
 	Seccomp    confine.Seccomp
 	StopSignal string
+	NewPrivs   bool // no no_new_privs
 	Init       bool // bryo's init is PID 1
 	Terminal   bool
 }

@@ -74,4 +74,5 @@ type ProcessSpec struct {
 	AsPID1     bool   // the command is PID 1, without bryo's init
 	Terminal   bool   // on a pseudo-terminal of its own
 	Nest       bool   // may make user namespaces
+	NewPrivs   bool   // execve may grant more, by set-user-ID programs and file capabilities
 }

@@ -98,11 +98,18 @@ func printPlan(w io.Writer, plan *rootless.Plan) error {
 	row("host name", "%s", plan.Hostname)
 	row("capabilities", "%s", strings.Join(plan.Process.Caps.Names(), " "))
 	row("system calls", "%s", plan.Process.Seccomp)
-	row("confinement", "no_new_privs, own session and keyring, clean environment, no inherited descriptors")
+	row("confinement", "%sown session and keyring, clean environment, no inherited descriptors", noNewPrivs(&plan.Process))
 	if plan.Process.Init {
 		row("init", "bryo's own, PID 1; the command is PID 2")
 	}
 	return t.Flush()
+}
+
+func noNewPrivs(p *rootless.Process) string {
+	if p.NewPrivs {
+		return ""
+	}
+	return "no_new_privs, "
 }
 
 func printNetwork(row func(name, format string, args ...any), n *rootless.Network) {

@@ -128,6 +128,7 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.BoolVar(&p.AsPID1, "as-pid-1", false, "make the command PID 1, without bryo's init")
 	flags.BoolVarP(&p.Terminal, "tty", "t", false, "give the command a terminal of its own; the default on a terminal")
 	flags.BoolVar(&p.Nest, "nest", false, "allow user namespaces inside")
+	flags.BoolVar(&p.NewPrivs, "allow-new-privs", false, "let set-user-ID programs of the root file system, as sudo, have their owner's rights")
 	flags.Var(&value{kind: "bool", set: refusePrivileged}, "privileged", "refused: see bryo doctor privileged")
 	flags.Lookup("privileged").NoOptDefVal = "true"
 	flags.Lookup("privileged").Hidden = true

@@ -28,7 +28,7 @@ func JoinKeyring(p *program.Program) {
 }
 
 // LoadFilter installs a seccomp filter, which stays: seccomp(2). The process has
-// no_new_privs.
+// no_new_privs, or else CAP_SYS_ADMIN, until execve.
 func LoadFilter(p *program.Program, s *Seccomp) {
 	if len(s.Filter) == 0 {
 		return
@@ -54,6 +54,11 @@ func DropBounding(p *program.Program, keep Caps) {
 // are left empty.
 func SetCaps(p *program.Program, caps Caps) { setCaps(p, caps, 0) }
 
+// forFilters is what it takes to load filters without no_new_privs. It is not
+// in the bounding set unless it was granted, so that execve takes it away:
+// capabilities(7).
+const forFilters Caps = 1 << unix.CAP_SYS_ADMIN
+
 // KeepCapsOverExec lets a process that is not user 0 keep every capability
 // over the next execve: they become inheritable and ambient.
 func KeepCapsOverExec(p *program.Program) {
@@ -65,10 +70,19 @@ func KeepCapsOverExec(p *program.Program) {
 	}
 }
 
+// SetCapsToFilter is SetCaps for a process that is going to load filters without
+// no_new_privs; its next execve leaves it caps.
+func SetCapsToFilter(p *program.Program, caps Caps) { setCaps(p, caps|forFilters, 0) }
+
 // SetAmbient gives a process that is no longer user 0, and kept its
-// capabilities, exactly these over the next execve.
-func SetAmbient(p *program.Program, caps Caps) {
-	setCaps(p, caps, caps)
+// capabilities, exactly these over the next execve. With filters it may load
+// filters without no_new_privs before that.
+func SetAmbient(p *program.Program, caps Caps, filters bool) {
+	held := caps
+	if filters {
+		held |= forFilters
+	}
+	setCaps(p, held, caps)
 	for n := range uint64(lastCap + 1) {
 		if caps&(1<<n) != 0 {
 			p.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, n)

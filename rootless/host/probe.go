@@ -107,6 +107,7 @@ func ProbeExec(spec *rootless.Spec, exec *rootless.ExecSpec, pid int) (facts *ro
 	facts = &rootless.Facts{
 		Self:   idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())},
 		Limits: limits(spec.Process.Limits),
+		Kernel: rootless.Kernel{NoNewPrivs: noNewPrivs()},
 	}
 	if exec.Terminal {
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
@@ -149,8 +150,15 @@ func kernel(spec *rootless.Spec) rootless.Kernel {
 	return rootless.Kernel{
 		MountSetattr: setattr,
 		Overlay:      setattr, // came a release earlier
+		NoNewPrivs:   noNewPrivs(),
 		TimeOnExec:   spec.Offsets != (ns.Offsets{}) && since(6, 2),
 	}
+}
+
+// noNewPrivs says whether this process has it.
+func noNewPrivs() bool {
+	set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	return err != nil || set != 0
 }
 
 // since says whether the kernel is of this release or a later one.

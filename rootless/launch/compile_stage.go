@@ -28,8 +28,7 @@ func compileInside(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	p.Step("begin", "a session")
 	p.Syscall(unix.SYS_SETSID)
 	p.Tolerate(program.Errno(unix.EPERM)) // leads one already
-	confine.NoNewPrivs(p)
-	confine.DropBounding(p, plan.Process.Caps)
+	bound(p, &plan.Process)
 	if !plan.Process.Init {
 		compileCommand(p, plan, fds)
 		return
@@ -52,6 +51,14 @@ func compileInside(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	compileInit(p, child)
 }
 
+// bound limits what the process and its children can ever have.
+func bound(p *program.Program, c *rootless.Process) {
+	if !c.NewPrivs {
+		confine.NoNewPrivs(p)
+	}
+	confine.DropBounding(p, c.Caps)
+}
+
 // forkFlags make the command's process like vfork(2) does: nothing is copied,
 // and the stage waits. A time namespace that is waiting for children takes
 // none that share memory (before Linux 6.2).
@@ -66,6 +73,7 @@ func forkFlags(plan *rootless.Plan) uint64 {
 // capability that forwarding signals to other users' processes needs.
 func compileInit(p *program.Program, child program.Arg) {
 	confine.SetCaps(p, 1<<unix.CAP_KILL)
+	confine.NoNewPrivs(p) // also where the command has none
 	p.Step("be", "init")
 	p.Prctl(unix.PR_SET_DUMPABLE, 0) // the command's change of ids may have set it: it shared this memory
 	p.CloseRange(0, maxFD, 0)
@@ -129,16 +137,19 @@ func enterDir(p *program.Program, dir string) {
 func becomeUser(p *program.Program, plan *rootless.Plan) {
 	c := &plan.Process
 	if uid, gid := plan.Builder(); c.UID != uid || c.GID != gid || len(c.Groups) > 0 {
-		if c.Ambient != 0 {
+		if c.Ambient != 0 || c.NewPrivs {
 			p.Step("keep", "capabilities of another user")
 			p.Prctl(unix.PR_SET_KEEPCAPS, 1)
 		}
 		setIDs(p, c.UID, c.GID, c.Groups, c.SetGroups)
 	}
-	if c.UID == 0 {
+	switch {
+	case c.UID != 0:
+		confine.SetAmbient(p, c.Ambient, c.NewPrivs)
+	case c.NewPrivs:
+		confine.SetCapsToFilter(p, c.Caps)
+	default:
 		confine.SetCaps(p, c.Caps)
-	} else {
-		confine.SetAmbient(p, c.Ambient)
 	}
 }
 

@@ -63,6 +63,11 @@ func noRoot(s *rootless.Spec, _ *rootless.Facts) {
 // adds asks for a capability that is none by default.
 func adds(s *rootless.Spec, _ *rootless.Facts) { s.Process.Caps.Add = 1 << unix.CAP_NET_RAW }
 
+func newPrivs(s *rootless.Spec, f *rootless.Facts) {
+	s.Process.NewPrivs = true
+	f.Seccomp = confine.Seccomp{Filter: confine.Prebuilt()}
+}
+
 func joins(kinds ...ns.Kind) func(*rootless.Spec, *rootless.Facts) {
 	return func(s *rootless.Spec, f *rootless.Facts) {
 		root := idmap.Map{{Inside: 0, Outside: 0, Count: 1}}
@@ -181,6 +186,8 @@ func TestIDsChangeBeforeCapabilities(t *testing.T) {
 		{"one id", one, []string{"capset", "execve"}, "set" + "groups"},
 		{"the user's own id alone", keptAlone, []string{"capset", "execve"}, "setresuid"},
 		{"another user, root not in the map", noRoot, []string{"setresgid(2005, 2005, 2005)", "setresuid(2005, 2005, 2005)", "capset", "execve"}, "setresuid(0, 0, 0)"},
+		{"root, set-user-ID programs count", newPrivs, []string{"clone3", "capset", "seccomp(", "execve", "prctl(PR_SET_NO_NEW_PRIVS, 1)", "reap"}, "setresuid"},
+		{"another user, set-user-ID programs count", both(asAnn, newPrivs), []string{"prctl(8, 1", "setresuid(1000", "capset", "seccomp(", "execve"}, "PR_CAP_AMBIENT"},
 		{"the user's own id alone, with capabilities", both(keptAlone, adds), []string{"capset", "prctl(PR_CAP_AMBIENT, 2, 13", "execve"}, "setresuid"},
 	} {
 		_, stage := Programs(compile(t, row.change))
@@ -188,6 +195,30 @@ func TestIDsChangeBeforeCapabilities(t *testing.T) {
 		inOrder(t, row.name, list, row.want...)
 		if strings.Contains(strings.Join(list, "\n"), row.never) {
 			t.Errorf("%s: %q is in\n%s", row.name, row.never, strings.Join(list, "\n"))
+		}
+	}
+}
+
+// What loading a filter takes without no_new_privs ends with execve: it is in
+// no set that execve keeps.
+func TestFilterWithoutNoNewPrivs(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*rootless.Spec, *rootless.Facts)
+		held   string // effective, permitted and inheritable: capset(2)
+	}{
+		{"root", newPrivs, `"\xfb\x05 \x80\xfb\x05 \x80\x00\x00\x00\x00`},
+		{"another user", both(newPrivs, asAnn), `"\x00\x00 \x00\x00\x00 \x00\x00\x00\x00\x00`},
+	} {
+		_, stage := Programs(compile(t, row.change))
+		list := calls(t, stage)
+		drops := slices.IndexFunc(list, func(line string) bool { return strings.HasPrefix(line, "prctl(PR_CAPBSET_DROP, 21)") })
+		sets := slices.IndexFunc(list, func(line string) bool { return strings.HasPrefix(line, "capset(") })
+		if drops < 0 || sets < drops || !strings.Contains(list[sets], row.held) {
+			t.Errorf("%s: bounded at %d, and then %s", row.name, drops, list[sets])
+		}
+		if got := count(list, "prctl(PR_SET_NO_NEW_PRIVS"); got != 1 {
+			t.Errorf("%s: no_new_privs %d times, want it for init alone", row.name, got)
 		}
 	}
 }

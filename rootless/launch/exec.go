@@ -4,7 +4,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/rootless"
-	"bryo/rootless/confine"
 	"bryo/rootless/program"
 )
 
@@ -40,8 +39,7 @@ func compileExec(plan *rootless.Plan, fds descriptors) *program.Program {
 	}
 	p.Step("begin", "a session")
 	p.Syscall(unix.SYS_SETSID)
-	confine.NoNewPrivs(p)
-	confine.DropBounding(p, plan.Process.Caps)
+	bound(p, &plan.Process)
 	compileCommand(p, plan, fds)
 	return p
 }
