@@ -155,7 +155,7 @@ func (b *Builder) maskProc() {
 	for _, m := range procMasks() {
 		b.mask("/proc/", b.proc, m)
 	}
-	for _, m := range sysMasks() {
+	for _, m := range b.plan.sysMasks() {
 		b.mask("/sys/", b.sys, m)
 	}
 }

@@ -50,6 +50,8 @@ func variants() []struct {
 		{"layer of entries, read-only", func(p *Plan) { p.Layer, p.ReadOnly, p.Entries = true, true, entries }},
 		{"layer by copy", func(p *Plan) { p.Layer, p.Copy = true, true }},
 		{"host's namespaces", func(p *Plan) { p.Proc, p.Sys, p.HostIPC = HostProc, EmptySys, true }},
+		{"processors that tell their heat", func(p *Plan) { p.Throttles = []string{"devices/system/cpu/cpu0/thermal_throttle"} }},
+		{"set-user-ID programs", func(p *Plan) { p.SetUID, p.ReadOnly = true, true }},
 		{"console", func(p *Plan) { p.Console = true }},
 		{"nothing asked for", func(p *Plan) { p.Mounts, p.Devices, p.Files, p.Sysctls = nil, nil, nil, nil }},
 		{"legacy", func(p *Plan) { p.Legacy = true }},
@@ -351,7 +353,7 @@ func TestALayerIsWritten(t *testing.T) {
 }
 
 func TestMasks(t *testing.T) {
-	everyVariant(t, func(t *testing.T, _ *Plan, list []call) {
+	everyVariant(t, func(t *testing.T, plan *Plan, list []call) {
 		covered := map[string]bool{}
 		for _, c := range list {
 			if c.name == "move_mount" {
@@ -363,7 +365,7 @@ func TestMasks(t *testing.T) {
 				t.Errorf("/proc/%s is open", m.path)
 			}
 		}
-		for _, m := range sysMasks() {
+		for _, m := range plan.sysMasks() {
 			if !covered["mask /sys/"+m.path] {
 				t.Errorf("/sys/%s is open", m.path)
 			}

@@ -148,7 +148,7 @@ func TestStandardTables(t *testing.T) {
 	for _, name := range procReadOnly() {
 		check("/proc/", name)
 	}
-	for _, m := range sysMasks() {
+	for _, m := range (&Plan{}).sysMasks() {
 		check("/sys/", m.path)
 	}
 	for _, n := range nodes() {
@@ -167,5 +167,29 @@ func TestStandardTables(t *testing.T) {
 func TestMasksTakeTheFirstNode(t *testing.T) {
 	if got := nodes()[0].name; got != "null" {
 		t.Errorf("it is %s", got)
+	}
+}
+
+// What others hide, bryo hides too, and what they make read-only cannot be
+// written: Docker's and podman's lists, runc's and systemd-nspawn's.
+func TestMasksAreMoreThanOthers(t *testing.T) {
+	processors := []string{"devices/system/cpu/cpu0/thermal_throttle", "devices/system/cpu/cpu11/thermal_throttle"}
+	masked := (&Plan{Throttles: processors}).Masked()
+	for _, path := range []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+		"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/dev/block", "/sys/devices/system/cpu/cpu11/thermal_throttle",
+		"/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
+	} {
+		if !slices.Contains(masked, path) {
+			t.Errorf("%s is not masked", path)
+		}
+	}
+	closed := append(ReadOnlyPaths(), masked...)
+	for _, path := range []string{
+		"/proc/acpi", "/proc/apm", "/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/scsi", "/proc/sys", "/proc/sysrq-trigger",
+	} {
+		if !slices.Contains(closed, path) {
+			t.Errorf("%s can be written", path)
+		}
 	}
 }

@@ -12,7 +12,9 @@ func procMasks() []mask {
 	return []mask{
 		{"acpi", true},
 		{"asound", true},
+		{"dynamic_debug", true},
 		{"scsi", true},
+		{"apm", false},
 		{"config.gz", false},
 		{"interrupts", false},
 		{"kallsyms", false},
@@ -33,19 +35,26 @@ func procReadOnly() []string {
 	return []string{"bus", "driver", "fs", "irq", "sys", "sysrq-trigger"}
 }
 
-// sysMasks are below /sys.
-func sysMasks() []mask {
-	return []mask{
+// sysMasks are below /sys, with the directories that tell how hot each processor
+// is, and so what others compute.
+func (pl *Plan) sysMasks() []mask {
+	list := []mask{
+		{"dev/block", true},
 		{"firmware", true},
 		{"fs/bpf", true},
 		{"fs/selinux", true},
 		{"devices/virtual/powercap", true},
+		{"kernel/boot_params", true},
 		{"kernel/debug", true},
 		{"kernel/security", true},
 		{"kernel/tracing", true},
 		{"kernel/notes", false},
 		{"kernel/vmcoreinfo", false},
 	}
+	for _, dir := range pl.Throttles {
+		list = append(list, mask{dir, true})
+	}
+	return list
 }
 
 // node is a device that every container has, by the number that Linux gives
@@ -101,14 +110,24 @@ func (pl *Plan) Standard() []string {
 	return list
 }
 
-// Masked lists the paths that no container sees, where the kernel has them.
-func Masked() []string {
+// Masked lists the paths that the container does not see, where the kernel has
+// them.
+func (pl *Plan) Masked() []string {
 	var list []string
 	for _, m := range procMasks() {
 		list = append(list, "/"+procDir+"/"+m.path)
 	}
-	for _, m := range sysMasks() {
+	for _, m := range pl.sysMasks() {
 		list = append(list, "/"+sysDir+"/"+m.path)
+	}
+	return list
+}
+
+// ReadOnlyPaths lists the paths that the container cannot write to, likewise.
+func ReadOnlyPaths() []string {
+	var list []string
+	for _, path := range procReadOnly() {
+		list = append(list, "/"+procDir+"/"+path)
 	}
 	return list
 }

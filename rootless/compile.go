@@ -159,6 +159,8 @@ func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	root.HostIPC = set[ns.IPC].Mode == ns.Host
 	if set[ns.Net].Mode == ns.Host {
 		root.Sys = fsroot.EmptySys
+	} else {
+		root.Throttles = facts.Throttles
 	}
 	if err := compileMounts(spec, facts, pl); err != nil {
 		return err

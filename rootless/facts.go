@@ -24,6 +24,7 @@ type Facts struct {
 	Root               RootFacts
 	Sources            map[string]fsroot.Source // of the mounts, by the path in the Spec
 	Seccomp            confine.Seccomp
+	Throttles          []string       // processors' directories of thermal events, below /sys
 	Limits             map[int]uint64 // hard limits by RLIMIT_*
 	Net                NetFacts
 	// /etc/resolv.conf and /etc/hosts of the host, or of the container whose

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"bryo/fsroot"
 	"bryo/netslirp"
 	"bryo/rootless"
 	"bryo/rootless/launch"
@@ -180,7 +179,7 @@ func printRoot(row func(name, format string, args ...any), plan *rootless.Plan) 
 	for _, f := range root.Files {
 		row("file", "%s, written by bryo", f.Target)
 	}
-	row("masked", "%s", strings.Join(fsroot.Masked(), " "))
+	row("masked", "%s", strings.Join(root.Masked(), " "))
 	for i := range root.Mounts {
 		m := &root.Mounts[i]
 		row("mount", "%s", strings.TrimSpace(m.Target+" "+m.Type.String()+" "+m.Source))

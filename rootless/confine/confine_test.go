@@ -241,16 +241,19 @@ func TestCallsForCapset(t *testing.T) {
 	for _, row := range []struct {
 		name        string
 		add         func(*program.Program)
+		held        Caps
 		inheritable Caps
 		raised      int
 	}{
-		{"set", func(p *program.Program) { SetCaps(p, caps) }, 0, 0},
-		{"ambient", func(p *program.Program) { SetAmbient(p, caps) }, caps, 2},
+		{"set", func(p *program.Program) { SetCaps(p, caps) }, caps, 0, 0},
+		{"set, to filter", func(p *program.Program) { SetCapsToFilter(p, caps) }, caps | 1<<unix.CAP_SYS_ADMIN, 0, 0},
+		{"ambient", func(p *program.Program) { SetAmbient(p, caps, false) }, caps, caps, 2},
+		{"ambient, to filter", func(p *program.Program) { SetAmbient(p, caps, true) }, caps | 1<<unix.CAP_SYS_ADMIN, caps, 2},
 	} {
 		got := list(t, row.add)
 		var data []byte
 		for _, half := range []uint{0, 32} {
-			for _, set := range []Caps{caps, caps, row.inheritable} {
+			for _, set := range []Caps{row.held, row.held, row.inheritable} {
 				data = binary.NativeEndian.AppendUint32(data, uint32(set>>half))
 			}
 		}

@@ -49,6 +49,9 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 		return nil, err
 	}
 	probeNetwork(spec, facts)
+	if spec.Namespaces[ns.Net].Mode != ns.Host {
+		facts.Throttles = throttles()
+	}
 	if spec.Process.Terminal {
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
 	}
@@ -247,6 +250,20 @@ func sourceHint(err error) string {
 	default:
 		return ""
 	}
+}
+
+// throttles are the directories of thermal events that processors have; those of
+// one make have none.
+func throttles() []string {
+	const sys, first, all = "/sys/", "devices/system/cpu/cpu0/thermal_throttle", "devices/system/cpu/cpu[0-9]*/thermal_throttle"
+	if unix.Access(sys+first, unix.F_OK) != nil {
+		return nil
+	}
+	found, err := fs.Glob(os.DirFS(sys), all)
+	if err != nil {
+		return []string{first} // it is no bad pattern
+	}
+	return found
 }
 
 func text(path string) string {
