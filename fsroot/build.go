@@ -99,9 +99,26 @@ func (b *Builder) attachProc() {
 		b.p.MoveMount(b.proc, b.standardDir(procDir))
 	}
 	for _, s := range b.plan.Sysctls {
-		b.p.Step("set sysctl", s.Path)
-		fd := b.p.Openat2("sysctl", b.proc, "sys/"+s.Path, unix.O_WRONLY|unix.O_CLOEXEC, 0, kernelResolve)
-		b.p.Write(fd, s.Value)
+		set := func() {
+			b.p.Step("set sysctl", s.Path)
+			fd := b.p.Openat2("sysctl", b.proc, "sys/"+s.Path, unix.O_WRONLY|unix.O_CLOEXEC, 0, kernelResolve)
+			b.p.Write(fd, s.Value)
+		}
+		if s.Limits {
+			b.control(set)
+		} else {
+			set()
+		}
+	}
+}
+
+// control adds a control, which is gone without on a kernel that refuses it if
+// the plan says so.
+func (b *Builder) control(add func()) {
+	if b.plan.BestEffort {
+		b.p.BestEffort(add)
+	} else {
+		add()
 	}
 }
 
@@ -145,19 +162,23 @@ func (b *Builder) attachSys() {
 // that cannot be written.
 func (b *Builder) maskProc() {
 	for _, path := range procReadOnly() {
-		b.p.Step("make read-only", "/proc/"+path)
-		mount := b.p.OpenTree("readonly", b.proc, path, cloneTree)
-		missing := b.p.SkipOn(program.Errno(unix.ENOENT))
-		b.restrict(mount, unix.MOUNT_ATTR_RDONLY)
-		b.attachWith(mount, b.p.Openat2("readonly", b.proc, path, openPath, 0, kernelResolve), kernelAttributes|unix.MOUNT_ATTR_RDONLY, 0)
-		b.p.Land(missing)
+		b.control(func() { b.protect(path) })
 	}
 	for _, m := range procMasks() {
-		b.mask("/proc/", b.proc, m)
+		b.control(func() { b.mask("/proc/", b.proc, m) })
 	}
 	for _, m := range b.plan.sysMasks() {
-		b.mask("/sys/", b.sys, m)
+		b.control(func() { b.mask("/sys/", b.sys, m) })
 	}
+}
+
+func (b *Builder) protect(path string) {
+	b.p.Step("make read-only", "/proc/"+path)
+	mount := b.p.OpenTree("readonly", b.proc, path, cloneTree)
+	missing := b.p.SkipOn(program.Errno(unix.ENOENT))
+	b.restrict(mount, unix.MOUNT_ATTR_RDONLY)
+	b.attachWith(mount, b.p.Openat2("readonly", b.proc, path, openPath, 0, kernelResolve), kernelAttributes|unix.MOUNT_ATTR_RDONLY, 0)
+	b.p.Land(missing)
 }
 
 func (b *Builder) mask(prefix string, fs program.Arg, m mask) {

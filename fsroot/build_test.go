@@ -27,7 +27,7 @@ func plain() *Plan {
 		},
 		Devices: []Device{{"/dev/fuse", "/dev/fuse"}, {"/dev/net/tun", "/dev/net/tun"}},
 		Files:   []File{{Target: "/etc/hosts", Content: "127.0.0.1\tlocalhost\n"}, {Target: "/etc/resolv.conf"}},
-		Sysctls: []Setting{{"user/max_user_namespaces", "0"}},
+		Sysctls: []Setting{{Path: "user/max_user_namespaces", Value: "0", Limits: true}},
 	}
 }
 

@@ -59,29 +59,34 @@ type Attached struct {
 
 // Plan is a container's root file system.
 type Plan struct {
-	Root      Source
-	Host      bool    // the root is the host's own
-	ReadOnly  bool    // no writes to the root's files
-	SetUID    bool    // set-user-ID programs of the root count
-	Layer     bool    // writes go to an overlay in memory that ends with the container
-	Copy      bool    // the layer is a copy in memory: the kernel has no overlay here
-	Entries   []Entry // Layer: what the root is put together from, if it cannot be one overlay
-	Proc      ProcMode
-	Sys       SysMode
-	Throttles []string // processors' directories of thermal events, below /sys
-	HostIPC   bool     // /dev/shm is the host's, and there are no message queues
-	ShmSize   uint64   // bytes
-	Devices   []Device
-	Console   bool // a pty stands for /dev/console
-	TTYGroup  bool // gid 5 is mapped
-	Mounts    []Attached
-	Files     []File
-	Sysctls   []Setting
-	Legacy    bool // no mount_setattr: attributes are set by mount(2)
+	Root       Source
+	Host       bool    // the root is the host's own
+	ReadOnly   bool    // no writes to the root's files
+	SetUID     bool    // set-user-ID programs of the root count
+	Layer      bool    // writes go to an overlay in memory that ends with the container
+	Copy       bool    // the layer is a copy in memory: the kernel has no overlay here
+	Entries    []Entry // Layer: what the root is put together from, if it cannot be one overlay
+	Proc       ProcMode
+	Sys        SysMode
+	Throttles  []string // processors' directories of thermal events, below /sys
+	HostIPC    bool     // /dev/shm is the host's, and there are no message queues
+	ShmSize    uint64   // bytes
+	Devices    []Device
+	Console    bool // a pty stands for /dev/console
+	TTYGroup   bool // gid 5 is mapped
+	Mounts     []Attached
+	Files      []File
+	Sysctls    []Setting
+	BestEffort bool // go without a mask that the kernel refuses
+	Legacy     bool // no mount_setattr: attributes are set by mount(2)
 }
 
-// Setting is a file below /proc/sys and what is written to it.
-type Setting struct{ Path, Value string }
+// Setting is a file below /proc/sys and what is written to it. One that limits
+// is a control.
+type Setting struct {
+	Path, Value string
+	Limits      bool `json:",omitempty"`
+}
 
 // Order sorts mounts so that none hides one below it: by depth, and otherwise
 // as given. Two on one target are refused.

@@ -35,8 +35,9 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 	pl := &Plan{
 		ID: facts.ID, Namespaces: set, Joined: facts.Joined, Self: facts.Self, Helpers: facts.Helpers,
 		Offsets: spec.Offsets.Text(), Labels: spec.Labels, Terminal: facts.Window,
+		BestEffort: spec.BestEffort,
 	}
-	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileNetwork, compileRoot, compileProcess} {
+	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileNetwork, compileRoot, compileProcess, compileLandlock} {
 		if err := decide(spec, facts, pl); err != nil {
 			return nil, err
 		}
@@ -148,7 +149,7 @@ func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	*root = fsroot.Plan{
 		Root: facts.Root.Source, Host: spec.Root.Host, ReadOnly: spec.Root.ReadOnly || (spec.Root.Host && !spec.Root.Ephemeral),
 		ShmSize: spec.ShmSize, Devices: spec.Devices, Console: spec.Process.Terminal, Legacy: !facts.Kernel.MountSetattr,
-		TTYGroup: pl.IDs.Maps.GID.Covers(5), SetUID: spec.Process.NewPrivs,
+		TTYGroup: pl.IDs.Maps.GID.Covers(5), SetUID: spec.Process.NewPrivs, BestEffort: spec.BestEffort,
 	}
 	if root.ShmSize == 0 {
 		root.ShmSize = defaultShm
@@ -227,7 +228,7 @@ func sysctls(spec *Spec, pl *Plan) []fsroot.Setting {
 		asked[s.Path()] = true
 	}
 	if !asked[nested] && !spec.Process.Nest && len(spec.Namespaces.Joined()) == 0 {
-		list = append(list, fsroot.Setting{Path: nested, Value: "0"})
+		list = append(list, fsroot.Setting{Path: nested, Value: "0", Limits: true})
 	}
 	if groups := pingGroups(pl); groups != "" && !asked[pingGroupRange] {
 		list = append(list, fsroot.Setting{Path: pingGroupRange, Value: groups})
@@ -248,14 +249,12 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 		Caps: spec.Process.Caps.Of(confine.DefaultCaps(pl.IDs.Helpers || spec.Process.Nest)),
 	}
 	p.Seccomp = facts.Seccomp
-	if p.NewPrivs = spec.Process.NewPrivs; p.NewPrivs && facts.Kernel.NoNewPrivs {
-		return errors.New("--allow-new-privs: bryo itself runs with no_new_privs, which nothing takes back\nfix: start bryo without it (NoNewPrivileges= of a service, setpriv, a container around it), or leave the flag out")
-	}
+	p.NewPrivs = spec.Process.NewPrivs
 	if account.UID != 0 {
 		p.Ambient = spec.Process.Caps.Add & p.Caps
 	}
-	if spec.Root.Host && p.Caps&(1<<unix.CAP_SYS_ADMIN) != 0 {
-		return errors.New("--cap-add sys_admin: it could unmount what covers the host's own /proc, /tmp and /run, and write to them\nfix: take a root file system other than host, or leave the capability out")
+	if err := checkPrivileges(spec, facts, p); err != nil {
+		return err
 	}
 	if spec.Process.Umask != nil {
 		p.Umask = *spec.Process.Umask
@@ -277,6 +276,17 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 	}
 	p.Env = environment(spec, pl, account)
 	return command(spec, facts, p)
+}
+
+// checkPrivileges refuses those that cannot be had, or would undo the rest.
+func checkPrivileges(spec *Spec, facts *Facts, p *Process) error {
+	switch {
+	case p.NewPrivs && facts.Kernel.NoNewPrivs:
+		return errors.New("--allow-new-privs: bryo itself runs with no_new_privs, which nothing takes back\nfix: start bryo without it (NoNewPrivileges= of a service, setpriv, a container around it), or leave the flag out")
+	case spec.Root.Host && p.Caps&(1<<unix.CAP_SYS_ADMIN) != 0:
+		return errors.New("--cap-add sys_admin: it could unmount what covers the host's own /proc, /tmp and /run, and write to them\nfix: take a root file system other than host, or leave the capability out")
+	}
+	return nil
 }
 
 // account is who the command runs as; everybody it names is in the map.

@@ -37,14 +37,14 @@ func CompileExec(spec *Spec, pl *Plan, exec *ExecSpec, facts *Facts) (*Plan, err
 	}
 	to := &Plan{
 		ID: pl.ID, Namespaces: pl.Namespaces, IDs: idmap.Choice{Maps: pl.IDs.Maps, Setgroups: pl.IDs.Setgroups},
-		Self: pl.Self, Hostname: pl.Hostname, Terminal: facts.Window, Entered: exec.InitFD,
+		Self: pl.Self, Hostname: pl.Hostname, Terminal: facts.Window, Entered: exec.InitFD, BestEffort: pl.BestEffort,
 	}
 	to.Root.Host = pl.Root.Host
 	if err := compileProcess(&inner, facts, to); err != nil {
 		return nil, err
 	}
 	to.Process.Init = false
-	to.Process.Caps, to.Process.Seccomp = pl.Process.Caps, pl.Process.Seccomp
+	to.Process.Caps, to.Process.Seccomp, to.Process.Landlock = pl.Process.Caps, pl.Process.Seccomp, pl.Process.Landlock
 	if to.Process.UID == 0 {
 		to.Process.Ambient = 0
 	} else {

@@ -50,6 +50,7 @@ type Kernel struct {
 	TimeOnExec   bool // execve enters a new time namespace, 6.2
 	MountSetattr bool // mount_setattr, 5.12
 	Overlay      bool // overlay in a user namespace, 5.11
+	Landlock     int  // version of its interface, 0 for none: landlock(7)
 	NoNewPrivs   bool // bryo itself has it already, and cannot give it up: prctl(2)
 }
 

@@ -28,6 +28,8 @@ type Plan struct {
 	Entered    int      `json:",omitempty"` // bryo exec: a pidfd of the container's PID 1
 	Describe   bool     // the launch notes the namespaces' inodes
 	Warnings   []string // one line each
+	BestEffort bool     // go without a control that the kernel refuses
+	GivenUp    []string `json:",omitempty"` // those that it did refuse, known before the launch or after it
 }
 
 // Network is how the container's network namespace is connected.
@@ -59,6 +61,7 @@ type Process struct {
 	Limits     []confine.Limit
 	Caps       confine.Caps // the bounding set; root has them all
 	Ambient    confine.Caps // what a user other than root was explicitly given
+	Landlock   confine.Landlock
 	Seccomp    confine.Seccomp
 	StopSignal string
 	NewPrivs   bool // no no_new_privs

@@ -26,6 +26,7 @@ type Spec struct {
 	Hostname   string // "" for the container's id
 	Domainname string
 	Labels     []string // KEY=VALUE
+	BestEffort bool     // go without a control that the kernel refuses
 }
 
 // NetSpec is how a network namespace of the container's own is connected.
@@ -69,6 +70,7 @@ type ProcessSpec struct {
 	Umask      *uint32  // nil for 0022
 	Limits     []confine.Limit
 	Caps       confine.CapChange
+	Landlock   []confine.LandlockRule
 	Seccomp    string // default, strict, off, or a profile's file; "" for default
 	StopSignal string // what bryo stop sends; "" for TERM
 	AsPID1     bool   // the command is PID 1, without bryo's init

@@ -118,6 +118,7 @@ func pure() []string {
 		"rootless/logs/entry.go",
 		"rootless/logs/encode.go",
 		"rootless/confine/caps.go",
+		"rootless/confine/landlock.go",
 		"rootless/confine/seccomp*.go",
 		"rootless/launch/compile*.go",
 	}

@@ -89,6 +89,7 @@ func (r *execRequest) run(name string, s streams) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	warnGivenUp(s, container.GivenUp)
 	return life{StatusFD: noStatus}.await(container, r.spec.Terminal, s)
 }
 

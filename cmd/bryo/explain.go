@@ -84,6 +84,9 @@ func printPlan(w io.Writer, plan *rootless.Plan) error {
 	for _, warning := range plan.Warnings {
 		row("warning", "%s", warning)
 	}
+	for _, control := range plan.GivenUp {
+		row("given up", "%s", control)
+	}
 	row("command", "%s", strings.Join(quoted(plan.Process.Argv), " "))
 	row("user", "%d:%d%s", plan.Process.UID, plan.Process.GID, groups(plan.Process.Groups))
 	row("directory", "%s", plan.Process.Dir)
@@ -97,6 +100,7 @@ func printPlan(w io.Writer, plan *rootless.Plan) error {
 	row("host name", "%s", plan.Hostname)
 	row("capabilities", "%s", strings.Join(plan.Process.Caps.Names(), " "))
 	row("system calls", "%s", plan.Process.Seccomp)
+	row("landlock", "%s", &plan.Process.Landlock)
 	row("confinement", "%sown session and keyring, clean environment, no inherited descriptors", noNewPrivs(&plan.Process))
 	if plan.Process.Init {
 		row("init", "bryo's own, PID 1; the command is PID 2")

@@ -75,3 +75,10 @@ func warn(s streams, warnings []string) {
 		fmt.Fprintf(s.err, "bryo: warning: %s\n", w)
 	}
 }
+
+// warnGivenUp tells of controls that the kernel refused: --best-effort.
+func warnGivenUp(s streams, controls []string) {
+	if len(controls) > 0 {
+		warn(s, []string{"given up: " + strings.Join(controls, "; ")})
+	}
+}

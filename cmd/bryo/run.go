@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -78,6 +79,7 @@ func (r *request) run(s streams) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	warnGivenUp(s, slices.Concat(plan.GivenUp, container.GivenUp))
 	return r.life.await(container, plan.Process.Terminal, s)
 }
 

@@ -171,6 +171,8 @@ func (v *supervisor) begin(s streams) error {
 	if v.monitor, err = monitor.Start(v.entry, v.config, plan); err != nil {
 		return err
 	}
+	plan.GivenUp = append(plan.GivenUp, v.monitor.GivenUp()...)
+	warnGivenUp(s, plan.GivenUp)
 	if err := v.entry.SavePlan(plan); err != nil {
 		return err
 	}

@@ -153,9 +153,22 @@ func kernel(spec *rootless.Spec) rootless.Kernel {
 	return rootless.Kernel{
 		MountSetattr: setattr,
 		Overlay:      setattr, // came a release earlier
+		Landlock:     landlock(spec),
 		NoNewPrivs:   noNewPrivs(),
 		TimeOnExec:   spec.Offsets != (ns.Offsets{}) && since(6, 2),
 	}
+}
+
+// landlock is the version of the kernel's interface, if it is needed.
+func landlock(spec *rootless.Spec) int {
+	if len(spec.Process.Landlock) == 0 && spec.Exposed() == 0 {
+		return 0
+	}
+	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return 0 // it is not built in, or not in lsm=
+	}
+	return int(version)
 }
 
 // noNewPrivs says whether this process has it.

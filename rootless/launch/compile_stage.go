@@ -90,12 +90,14 @@ func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	if c.Terminal {
 		useTerminal(p, fds)
 	}
-	confine.JoinKeyring(p)
-	confine.SetLimits(p, c.Limits)
+	control(p, plan, func() { confine.JoinKeyring(p) })
+	control(p, plan, func() { confine.SetLimits(p, c.Limits) })
 	p.Step("set", "umask")
 	p.Syscall(unix.SYS_UMASK, program.Num(c.Umask))
 	enterDir(p, c.Dir)
+	ruleset := confine.MakeLandlock(p, &c.Landlock)
 	becomeUser(p, plan)
+	confine.RestrictSelf(p, &c.Landlock, ruleset)
 	if plan.Namespaces[ns.PID].Mode != ns.Own || plan.Entered != 0 {
 		// Elsewhere the end of PID 1 takes the command down.
 		p.Step("tie", "the command to init")
@@ -104,8 +106,18 @@ func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	closeOthers(p, fds.errors)
 	p.SetCloexec(program.FD(fds.errors))
 	resetSignals(p)
-	confine.LoadFilter(p, &c.Seccomp) // after all that it forbids
+	control(p, plan, func() { confine.LoadFilter(p, &c.Seccomp) }) // after all that it forbids
 	execute(p, c, fds.errors)
+}
+
+// control adds a control, which is gone without on a kernel that refuses it if
+// the plan says so.
+func control(p *program.Program, plan *rootless.Plan, add func()) {
+	if plan.BestEffort {
+		p.BestEffort(add)
+	} else {
+		add()
+	}
 }
 
 // closeOthers closes all descriptors but standard input, output and error, and

@@ -17,19 +17,27 @@ import (
 type ExecError struct {
 	Path  string
 	Found bool   // it is there but cannot run: exit code 126, otherwise 127
+	Rules bool   // rules of Landlock may be why
 	Why   string // a clause
 }
 
-func (e *ExecError) Error() string { return e.Path + ": " + e.Why }
+func (e *ExecError) Error() string {
+	if e.Rules {
+		return e.Path + ": permission denied\nfix: have --landlock allow x for it, and for its loader or interpreter"
+	}
+	return e.Path + ": " + e.Why
+}
 
 // notExecuted says why none of the command's paths could be executed: the
 // first that is there at all explains it.
-func notExecuted(tries []program.Failure, name, where string) error {
+func notExecuted(tries []program.Failure, name, where string, rules bool) error {
 	for i := range tries {
 		try := &tries[i]
 		errno := unix.Errno(try.Errno)
 		switch {
 		case !try.Tolerated:
+		case errors.Is(errno, unix.EACCES) && rules:
+			return &ExecError{Path: try.Object, Found: true, Rules: true}
 		case try.Data != nil:
 			return &ExecError{Path: try.Object, Found: true, Why: explain(errno, try.Data)}
 		case errors.Is(errno, unix.EACCES) && !strings.Contains(name, "/"): // a directory of PATH that is not the user's

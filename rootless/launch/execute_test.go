@@ -212,7 +212,7 @@ func TestNotExecuted(t *testing.T) {
 		{"arguments too long", "/a/ls", []program.Failure{try("/a/ls", unix.E2BIG, []byte("\x7fELF")), last}, "/a/ls: argument list too long", true},
 		{"an empty file", "/a/ls", []program.Failure{try("/a/ls", unix.ENOEXEC, []byte{}), last}, "/a/ls: it is empty", true},
 	} {
-		err := notExecuted(row.tries, row.command, "the container")
+		err := notExecuted(row.tries, row.command, "the container", false)
 		var e *ExecError
 		if !errors.As(err, &e) || !strings.HasPrefix(err.Error(), row.want) || e.Found != row.found {
 			t.Errorf("%s: %v, want %q, found %t", row.name, err, row.want, row.found)
@@ -235,12 +235,12 @@ func TestOutcome(t *testing.T) {
 		{"not executed", []program.Failure{tolerated, end}, "a: command not found in the container's PATH"},
 		{"a step after tries", []program.Failure{tolerated, step}, "mount /proc: operation not permitted"},
 	} {
-		err := outcome(&program.Report{Failures: row.failures}, "the container")
+		err := outcome(&program.Report{Failures: row.failures}, "the container", false)
 		if got := errorText(err); got != row.want {
 			t.Errorf("%s: %q, want %q", row.name, got, row.want)
 		}
 	}
-	if err := outcome(&program.Report{Failures: []program.Failure{step}}, "the container"); !errors.Is(err, unix.EPERM) {
+	if err := outcome(&program.Report{Failures: []program.Failure{step}}, "the container", false); !errors.Is(err, unix.EPERM) {
 		t.Errorf("%v is not EPERM", err)
 	}
 }

@@ -41,6 +41,8 @@ func meanings() []told {
 		{unix.ELOOP, "mount", "/proc", "", linked},
 		{unix.ELOOP, "mount", "/sys", "", linked},
 		{unix.ELOOP, "mount", "/dev", "", linked},
+		{unix.ENOENT, "allow", "", "", "it is not there in the container\nfix: name a path that is"},
+		{unix.ELOOP, "allow", "", "", "a symbolic link is on the way, which could lead the rule elsewhere\nfix: name the path that it leads to"},
 		{unix.EROFS, "set sysctl", "user/max_user_namespaces", "", "user namespaces cannot be limited under this /proc\nfix: allow them inside with --nest"},
 		{unix.EOPNOTSUPP, "make", "", "", "this kernel has neither a usable /dev/net/tun nor veth pairs for users\nfix: have /dev/net/tun opened (chmod 0666), or say --net none or --net host"},
 		{unix.EXDEV, "enter working directory", "", "", "it does not lie in the root file system"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,10 @@ type Container struct {
 	// Namespaces are the inodes of its namespaces, by ns.Kind, if Plan.Describe
 	// asks for them; they are taken before the command can end.
 	Namespaces [ns.Count]uint64
+
+	// GivenUp are the controls that the kernel refused and the plan goes without,
+	// besides those in it.
+	GivenUp []string
 
 	held   *program.Held // signals that came meanwhile
 	image  descriptor    // the sealed stage, which can supervise, too
@@ -67,6 +72,7 @@ type launch struct {
 	pidfd    descriptor
 	master   descriptor
 	held     *program.Held
+	givenUp  []string
 }
 
 // Start makes the container and returns once its command has been executed.
@@ -123,7 +129,7 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 		return nil, err
 	}
 	c.PID, c.PIDFD, c.image, c.master = l.pid, l.pidfd.fd(), l.image, l.master
-	c.net = l.net
+	c.net, c.GivenUp = l.net, l.givenUp
 	l.pidfd, l.image, l.master = descriptor{}, descriptor{}, descriptor{}
 	return c, nil
 }
@@ -217,7 +223,8 @@ func (l *launch) finish() error {
 	if l.plan.Root.Root.Path == "" && l.plan.Entered == 0 {
 		where = "the host" // bryo unshare
 	}
-	if err := outcome(&report, where); err != nil {
+	l.givenUp = givenUp(&report)
+	if err := outcome(&report, where, l.plan.Process.Landlock.Files != 0); err != nil {
 		return err
 	}
 	return l.settle()
@@ -267,16 +274,34 @@ func (l *launch) explain(err error) error {
 	return err
 }
 
-// outcome is nil when the report ends with the command running.
-func outcome(report *program.Report, where string) error {
+// outcome is nil when the report ends with the command running. rules says that
+// Landlock has some for files.
+func outcome(report *program.Report, where string, rules bool) error {
 	failed, is := report.Failed()
 	if !is {
 		return nil
 	}
 	if failed.Call == program.CompareName && failed.Errno == program.Errno(unix.ENOENT) {
-		return notExecuted(report.Failures, failed.Object, where)
+		tries := slices.DeleteFunc(slices.Clone(report.Failures), refused)
+		return notExecuted(tries, failed.Object, where, rules)
 	}
 	return &StepError{failed, meaning(&failed)}
+}
+
+// givenUp are the refusals that the launch went on after.
+func givenUp(report *program.Report) (list []string) {
+	for _, f := range report.Failures {
+		if refused(f) {
+			list = append(list, f.Step+": "+unix.Errno(f.Errno).Error())
+		}
+	}
+	return list
+}
+
+// refused tells a control that was refused from a path that the command could
+// not be executed by.
+func refused(f program.Failure) bool {
+	return f.Tolerated && f.Call != "execve" && f.Call != "faccessat"
 }
 
 // follow turns from the child that joined namespaces to the one it made in

@@ -195,6 +195,9 @@ func (d *descriptors) close() {
 // PID is the container's PID 1.
 func (m *Monitor) PID() int { return m.container.PID }
 
+// GivenUp are the controls that the container was started without.
+func (m *Monitor) GivenUp() []string { return m.container.GivenUp }
+
 // Wait looks after the container until it has ended, and returns its exit
 // code. When nothing happens the process sleeps, and begins anew as argv with
 // one more argument, for Resume.

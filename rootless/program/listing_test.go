@@ -127,3 +127,23 @@ func TestNumbersPrint(t *testing.T) {
 		}
 	}
 }
+
+// What is gone without may fail whatever the error, is told, and takes the rest
+// of itself along; jumps stay as they were.
+func TestBestEffort(t *testing.T) {
+	p := New()
+	p.BestEffort(func() {
+		p.Step("mask", "it")
+		fd := p.Openat("it", CWD(), "it", 0, 0)
+		gone := p.SkipOn(2)
+		p.Close(fd)
+		p.Close(fd)
+		p.Land(gone)
+	})
+	p.Exit(0)
+	for i, want := range []op{{tolerate: 1 << 2, skip: 2}, {tolerate: ^uint64(0), skip: 1, report: true}, {tolerate: ^uint64(0), report: true}, {}} {
+		if got := p.ops[i]; got.tolerate != want.tolerate || got.skip != want.skip || got.report != want.report {
+			t.Errorf("call %d: %#x, skips %d, told %t", i, got.tolerate, got.skip, got.report)
+		}
+	}
+}

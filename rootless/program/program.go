@@ -190,6 +190,19 @@ func (p *Program) Tolerate(errnos ...Errno) {
 // Report makes the last call's tolerated errors known to the parent.
 func (p *Program) Report() { p.last().report = true }
 
+// BestEffort adds what do adds as something to go without: when a call of it
+// fails the rest is left out, and the parent is told. Jumps in it stay what they
+// are.
+func (p *Program) BestEffort(do func()) {
+	from := len(p.ops)
+	do()
+	for i := from; i < len(p.ops); i++ {
+		if o := &p.ops[i]; o.skip == 0 {
+			o.tolerate, o.report, o.skip = math.MaxUint64, true, int32(len(p.ops)-i-1)
+		}
+	}
+}
+
 // Retry makes the last call again up to n times on EAGAIN.
 func (p *Program) Retry(n int) { p.last().retries = uint32(n) }
 
