@@ -90,6 +90,19 @@ func ParseExtent(text string) (Extent, error) {
 	return e, nil
 }
 
+// ParseLines reads the text of /proc/PID/uid_map, as Lines writes it and the
+// kernel lays it out.
+func ParseLines(text string) (m Map, err error) {
+	for line := range strings.Lines(text) {
+		extent, err := ParseExtent(strings.Join(strings.Fields(line), ":"))
+		if err != nil {
+			return nil, err
+		}
+		m = append(m, extent)
+	}
+	return m, nil
+}
+
 // parseNumber refuses leading zeros because other programs read them as octal.
 func parseNumber(text string) (uint32, error) {
 	n, err := strconv.ParseUint(text, 10, 32)

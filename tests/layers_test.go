@@ -63,6 +63,7 @@ func floors() []layer {
 		{pkg: "rootless/host", floor: 4},
 		{pkg: "rootless/state", floor: 4},
 		{pkg: "rootless/oci", floor: 4},
+		{pkg: "rootless/procfs", floor: 4, users: []string{"cmd/bryo"}},
 
 		{pkg: "rootless/launch", floor: 5, not: []string{"rootless/oci"}},
 
@@ -121,6 +122,8 @@ func pure() []string {
 		"rootless/confine/landlock.go",
 		"rootless/confine/seccomp*.go",
 		"rootless/launch/compile*.go",
+		"rootless/procfs/status.go",
+		"rootless/procfs/weaker.go",
 	}
 }
 

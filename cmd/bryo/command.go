@@ -42,7 +42,7 @@ func commands() []command {
 		{"run", "[FLAGS] ROOTFS [COMMAND [ARG...]]", "run a command in a new container", runRun, runSyntax, runAbout},
 		{"explain", "[--program|--json] [FLAGS] ROOTFS [COMMAND [ARG...]]", "print what run would do", runExplain, explainSyntax, explainAbout},
 		{"ps", "[-a] [-q|--json]", "list detached containers", runPs, psSyntax, ""},
-		{"inspect", "CONTAINER...", "print what is known of containers, as JSON", runInspect, nil, ""},
+		{"inspect", "[--security [--json]] CONTAINER...", "print what is known of containers, as JSON", runInspect, inspectSyntax, inspectAbout},
 		{"exec", "[FLAGS] CONTAINER COMMAND [ARG...]", "run one more command in a container", runExec, execSyntax, ""},
 		{"logs", "[FLAGS] CONTAINER", "print what a container has said", runLogs, logsSyntax, ""},
 		{"attach", "[FLAGS] CONTAINER", "connect this terminal with a container's", runAttach, attachSyntax, ""},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -178,11 +177,7 @@ func runPs(args []string, s streams) int {
 		fmt.Fprintf(s.err, "bryo: warning: the state of container %s is damaged; bryo rm -f %s removes it\n", id, id)
 	}
 	if *asJSON {
-		text, err := json.MarshalIndent(shown, "", "  ")
-		if err != nil {
-			return report(s, err)
-		}
-		return write(s, string(text)+"\n")
+		return writeJSON(s, shown)
 	}
 	if *quiet {
 		var b strings.Builder

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/pflag"
 
@@ -79,8 +78,10 @@ func printPrograms(w io.Writer, plan *rootless.Plan) error {
 
 // printPlan prints the plan as a person reads it.
 func printPlan(w io.Writer, plan *rootless.Plan) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(name, format string, args ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	return printRows(w, func(row rows) { printDecisions(row, plan) })
+}
+
+func printDecisions(row rows, plan *rootless.Plan) {
 	for _, warning := range plan.Warnings {
 		row("warning", "%s", warning)
 	}
@@ -98,24 +99,10 @@ func printPlan(w io.Writer, plan *rootless.Plan) error {
 	printNetwork(row, &plan.Network)
 	printRoot(row, plan)
 	row("host name", "%s", plan.Hostname)
-	row("capabilities", "%s", strings.Join(plan.Process.Caps.Names(), " "))
-	row("system calls", "%s", plan.Process.Seccomp)
-	row("landlock", "%s", &plan.Process.Landlock)
-	row("confinement", "%sown session and keyring, clean environment, no inherited descriptors", noNewPrivs(&plan.Process))
-	if plan.Process.Init {
-		row("init", "bryo's own, PID 1; the command is PID 2")
-	}
-	return t.Flush()
+	printSecurity(row, plan)
 }
 
-func noNewPrivs(p *rootless.Process) string {
-	if p.NewPrivs {
-		return ""
-	}
-	return "no_new_privs, "
-}
-
-func printNetwork(row func(name, format string, args ...any), n *rootless.Network) {
+func printNetwork(row rows, n *rootless.Network) {
 	c := &n.Config
 	switch c.Driver {
 	case netslirp.DriverNone:
@@ -150,7 +137,7 @@ func printNetwork(row func(name, format string, args ...any), n *rootless.Networ
 	}
 }
 
-func printNetFiles(row func(name, format string, args ...any), n *rootless.Network) {
+func printNetFiles(row rows, n *rootless.Network) {
 	for _, file := range []struct{ name, path string }{
 		{"flow log", n.LogFile}, {"packets", n.PcapFile}, {"port socket", n.Config.PortSocket},
 	} {
@@ -167,7 +154,7 @@ func loopbackPorts(list []netslirp.PortRange) string {
 	return strings.Trim(fmt.Sprint(list), "[]")
 }
 
-func printRoot(row func(name, format string, args ...any), plan *rootless.Plan) {
+func printRoot(row rows, plan *rootless.Plan) {
 	root := &plan.Root
 	how := "written to directly"
 	switch {
@@ -183,7 +170,6 @@ func printRoot(row func(name, format string, args ...any), plan *rootless.Plan) 
 	for _, f := range root.Files {
 		row("file", "%s, written by bryo", f.Target)
 	}
-	row("masked", "%s", strings.Join(root.Masked(), " "))
 	for i := range root.Mounts {
 		m := &root.Mounts[i]
 		row("mount", "%s", strings.TrimSpace(m.Target+" "+m.Type.String()+" "+m.Source))

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 
+	"github.com/spf13/pflag"
+
 	"bryo/rootless"
 	"bryo/rootless/state"
 )
@@ -16,32 +18,84 @@ type inspected struct {
 	Dir     string         // of its state
 }
 
-// runInspect prints all that is known of containers, as a JSON list.
+const inspectAbout = `This prints what was asked for, what was decided, and how the container is.
+With --security it asks the kernel what holds for a container that runs: id maps, namespaces, mounts and masks, and of its init and its command the capabilities, no_new_privs, filters, limits and descriptors.
+Where less holds than was decided it says so, in lines that begin with weaker.
+What a seccomp filter is and what Landlock refuses the kernel does not show to users: these lines tell what was decided.`
+
+func inspectFlags(s streams) (flags *pflag.FlagSet, secure, asJSON *bool) {
+	flags = verbFlags("inspect", s)
+	return flags, flags.Bool("security", false, "print what the kernel says holds for a container that runs"),
+		flags.Bool("json", false, "with --security: print JSON, as without it")
+}
+
+func inspectSyntax() *pflag.FlagSet {
+	flags, _, _ := inspectFlags(streams{})
+	return flags
+}
+
+// runInspect prints all that is known of containers, as a JSON list, or what
+// holds for them.
 func runInspect(args []string, s streams) int {
-	flags := verbFlags("inspect", s)
+	flags, secure, asJSON := inspectFlags(s)
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
 	if flags.NArg() == 0 {
 		return report(s, errUnnamed())
 	}
-	var list []inspected
+	if *secure {
+		return inspectSecurity(flags.Args(), *asJSON, s)
+	}
+	list := []*inspected{}
 	for _, name := range flags.Args() {
-		e, r, err := oneContainer(name)
+		i, err := inspect(name)
 		if err != nil {
 			return report(s, err)
-		}
-		config, err := e.Config()
-		if err != nil {
-			return report(s, err)
-		}
-		i := inspected{Record: r, Options: config.Options, Dir: e.Path("")}
-		if plan, err := e.Plan(); err == nil { // there is none before it ran
-			plan.Process.Seccomp.Sum()
-			i.Plan = plan
 		}
 		list = append(list, i)
 	}
+	return writeJSON(s, list)
+}
+
+func inspect(name string) (*inspected, error) {
+	e, r, err := oneContainer(name)
+	if err != nil {
+		return nil, err
+	}
+	config, err := e.Config()
+	if err != nil {
+		return nil, err
+	}
+	i := &inspected{Record: r, Options: config.Options, Dir: e.Path("")}
+	if plan, err := e.Plan(); err == nil { // there is none before it ran
+		plan.Process.Seccomp.Sum()
+		i.Plan = plan
+	}
+	return i, nil
+}
+
+func inspectSecurity(names []string, asJSON bool, s streams) int {
+	list := []*secured{}
+	for _, name := range names {
+		held, err := security(name)
+		if err != nil {
+			return report(s, err)
+		}
+		list = append(list, held)
+	}
+	if asJSON {
+		return writeJSON(s, list)
+	}
+	for _, held := range list {
+		if err := printRows(s.out, held.print); err != nil {
+			return report(s, err)
+		}
+	}
+	return exitOK
+}
+
+func writeJSON(s streams, list any) int {
 	text, err := json.MarshalIndent(list, "", "  ")
 	if err != nil {
 		return report(s, err)

@@ -15,6 +15,10 @@ type Limit struct {
 	Soft, Hard uint64
 }
 
+func (l Limit) String() string {
+	return ResourceName(l.Resource) + "=" + amount(l.Soft) + ":" + amount(l.Hard)
+}
+
 // Unlimited is RLIM_INFINITY.
 const Unlimited = math.MaxUint64
 

@@ -102,13 +102,8 @@ func mapsOf(pid int) (idmap.Choice, error) {
 		if err != nil {
 			return choice, err
 		}
-		*m = nil
-		for line := range strings.Lines(string(data)) {
-			extent, err := idmap.ParseExtent(strings.Join(strings.Fields(line), ":"))
-			if err != nil {
-				return choice, fmt.Errorf("%s%s: %w", dir, file, err)
-			}
-			*m = append(*m, extent)
+		if *m, err = idmap.ParseLines(string(data)); err != nil {
+			return choice, fmt.Errorf("%s%s: %w", dir, file, err)
 		}
 	}
 	word, err := os.ReadFile(dir + "setgroups")
