@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -37,9 +38,10 @@ func TestMain(m *testing.M) {
 //	await FILE            wait until the file is there and not empty
 //	newroot DIR           make a busybox root file system there
 //
-// and the conditions [subids] and [debian]. $WORK/root is a busybox root file
-// system of the story's own, $DEBIAN an archive of a Debian one, $BRYO the
-// executable. Containers that stay are the story's own, and end with it.
+// and the conditions [subids], [debian] and [landlock:N], for version N of the
+// kernel's interface. $WORK/root is a busybox root file system of the story's
+// own, $DEBIAN an archive of a Debian one, $BRYO the executable. Containers that
+// stay are the story's own, and end with it.
 func TestStories(t *testing.T) {
 	if os.Getuid() == 0 {
 		asUser(t, "^TestStories$")
@@ -112,6 +114,10 @@ func setup(env *testscript.Env, bin string) error {
 }
 
 func condition(name string) (bool, error) {
+	if version, is := strings.CutPrefix(name, "landlock:"); is {
+		least, err := strconv.Atoi(version)
+		return landlock() >= least, err
+	}
 	switch name {
 	case "subids":
 		return hasSubids(), nil
@@ -120,6 +126,15 @@ func condition(name string) (bool, error) {
 		return err == nil, nil
 	}
 	return false, fmt.Errorf("there is no condition %s", name)
+}
+
+// landlock is the version of the kernel's interface, 0 for none.
+func landlock() int {
+	version, _, errno := syscall.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return 0
+	}
+	return int(version)
 }
 
 // exitCode runs a command of a story; one that a signal ends has a code as in

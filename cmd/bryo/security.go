@@ -56,10 +56,10 @@ func security(name string) (*secured, error) {
 // rows prints names and what they stand for.
 type rows func(name, format string, args ...any)
 
-// printRows aligns what print writes.
-func printRows(w io.Writer, print func(rows)) error {
+// printRows aligns what each writes.
+func printRows(w io.Writer, each func(rows)) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	print(func(name, format string, args ...any) {
+	each(func(name, format string, args ...any) {
 		fmt.Fprintf(t, "%s\t%s\n", name, visible(fmt.Sprintf(format, args...)))
 	})
 	return t.Flush()
@@ -105,8 +105,11 @@ func printProcess(row rows, name string, p *procfs.Process) {
 		name string
 		caps confine.Caps
 	}{
-		{"capabilities", p.Capabilities.Effective}, {"  permitted", p.Capabilities.Permitted}, {"  bounding", p.Capabilities.Bounding},
-		{"  inheritable", p.Capabilities.Inheritable}, {"  ambient", p.Capabilities.Ambient},
+		{"capabilities", p.Capabilities.Effective},
+		{"  permitted", p.Capabilities.Permitted},
+		{"  bounding", p.Capabilities.Bounding},
+		{"  inheritable", p.Capabilities.Inheritable},
+		{"  ambient", p.Capabilities.Ambient},
 	} {
 		row("  "+c.name, "%s", orNone(strings.Join(c.caps.Names(), " ")))
 	}

@@ -148,8 +148,11 @@ func held() (*Security, *rootless.Plan) {
 		UIDs: maps.UID, GIDs: maps.GID, Command: command,
 		Init: &Process{Capabilities: CapSets{Permitted: 1 << unix.CAP_KILL}, NoNewPrivs: true},
 		Mounts: []Mount{
-			{Point: "/", Options: "ro,nosuid,nodev,relatime"}, {Point: "/proc", Options: "rw,nosuid,nodev,noexec"},
-			{Point: "/proc/sys", Options: "ro,nosuid"}, {Point: "/sys", Options: "ro,nosuid,nodev,noexec"}, {Point: "/dev", Options: "ro,nosuid,noexec"},
+			{Point: "/", Options: "ro,nosuid,nodev,relatime"},
+			{Point: "/proc", Options: "rw,nosuid,nodev,noexec"},
+			{Point: "/proc/sys", Options: "ro,nosuid"},
+			{Point: "/sys", Options: "ro,nosuid,nodev,noexec"},
+			{Point: "/dev", Options: "ro,nosuid,noexec"},
 		},
 	}
 	for _, k := range ns.All() {

@@ -97,7 +97,7 @@ func Inspect(of Processes, plan *rootless.Plan) (*Security, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Weaker = s.weaker(plan, outside.Filters)
+	s.Weaker = append([]string{}, s.weaker(plan, outside.Filters)...)
 	return s, nil
 }
 

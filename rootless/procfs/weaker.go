@@ -60,9 +60,11 @@ func (p *Process) weaker(name string, plan *rootless.Plan, filters int) (list []
 		name      string
 		got, most confine.Caps
 	}{
-		{"effective", p.Capabilities.Effective, c.Caps}, {"permitted", p.Capabilities.Permitted, c.Caps},
+		{"effective", p.Capabilities.Effective, c.Caps},
+		{"permitted", p.Capabilities.Permitted, c.Caps},
 		{"bounding", p.Capabilities.Bounding, c.Caps},
-		{"inheritable", p.Capabilities.Inheritable, c.Caps}, {"ambient", p.Capabilities.Ambient, c.Caps},
+		{"inheritable", p.Capabilities.Inheritable, c.Ambient},
+		{"ambient", p.Capabilities.Ambient, c.Ambient},
 	} {
 		if more := set.got &^ set.most; more != 0 {
 			add("%s capabilities beyond the planned: %s", set.name, strings.Join(more.Names(), " "))
