@@ -52,6 +52,7 @@ func meanings() []meaning {
 		{"NET", fromNothing, fixed("user none host slirp4netns pasta join:")},
 		{"MAP", fromNothing, fixed("auto single keep-id keep-id: host join:")},
 		{"WHENCE", fromNothing, fixed("own host join:")},
+		{"ACCESS:PATH", fromNothing, fixed("r: rx: rw: rwx: bind: connect: scope unscoped")},
 		{"CLOCK=OFFSET,...", fromNothing, fixed("monotonic= boottime=")},
 		{"type=TYPE,...", fromNothing, fixed("type=bind, type=tmpfs, type=overlay,")},
 		{"NAME=SOFT[:HARD]", fromNothing, limits},

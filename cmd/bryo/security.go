@@ -101,6 +101,9 @@ func printProcess(row rows, name string, p *procfs.Process) {
 	row("  user", "%s", numbers(p.UIDs))
 	row("  group", "%s", numbers(p.GIDs))
 	row("  groups", "%s%s", numbers(p.Groups), outside(p.Outside))
+	if p.Nested {
+		row("  user namespace", "one inside, which its capabilities are of")
+	}
 	for _, c := range []struct {
 		name string
 		caps confine.Caps

@@ -175,6 +175,9 @@ func TestWeaker(t *testing.T) {
 		}, ""},
 		{"a path that is open", func(s *Security, _ *rootless.Plan) { s.Bare = []string{"/proc/kcore"} }, "/proc/kcore: not masked"},
 		{"a capability more", func(s *Security, _ *rootless.Plan) { s.Command.Capabilities.Effective |= 1 << unix.CAP_SYS_ADMIN }, "effective capabilities beyond the planned: CAP_SYS_ADMIN"},
+		{"all capabilities of a namespace inside", func(s *Security, _ *rootless.Plan) {
+			s.Command.Nested, s.Command.Capabilities.Effective = true, confine.AllCaps
+		}, ""},
 		{"a larger bounding set", func(s *Security, _ *rootless.Plan) { s.Command.Capabilities.Bounding = confine.AllCaps }, "bounding"},
 		{"new privileges", func(s *Security, _ *rootless.Plan) { s.Command.NoNewPrivs = false }, "command: no no_new_privs"},
 		{"new privileges, as planned", func(s *Security, pl *rootless.Plan) { s.Command.NoNewPrivs, pl.Process.NewPrivs = false, true }, ""},

@@ -68,7 +68,8 @@ func Inspect(of Processes, plan *rootless.Plan) (*Security, error) {
 	s := &Security{Planned: Planned{
 		Seccomp: plan.Process.Seccomp.String(), Landlock: plan.Process.Landlock.String(), GivenUp: plan.GivenUp,
 	}}
-	if err := s.readMaps(of.Command); err != nil {
+	from := of.shown()
+	if err := s.readMaps(from); err != nil {
 		return nil, err
 	}
 	maps := idmap.Maps{UID: s.UIDs, GID: s.GIDs}
@@ -84,13 +85,18 @@ func Inspect(of Processes, plan *rootless.Plan) (*Security, error) {
 		}
 		s.Init = &init
 	}
-	if s.Namespaces, err = readNamespaces(of.Command); err != nil {
+	if s.Namespaces, err = readNamespaces(from); err != nil {
 		return nil, err
 	}
-	if err := s.readMounts(of.Command); err != nil {
+	user, err := namespace(of.Command, ns.User)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.readMasks(of.Command, plan); err != nil {
+	s.Command.Nested = user != s.Namespaces[ns.User].Inode
+	if err := s.readMounts(from); err != nil {
+		return nil, err
+	}
+	if err := s.readMasks(from, plan); err != nil {
 		return nil, err
 	}
 	outside, err := readProcess(of.Supervisor, idmap.Maps{})
@@ -99,6 +105,16 @@ func Inspect(of Processes, plan *rootless.Plan) (*Security, error) {
 	}
 	s.Weaker = append([]string{}, s.weaker(plan, outside.Filters)...)
 	return s, nil
+}
+
+// shown is the process whose namespaces tell: init, which is where bryo put it.
+// The command may have left them for some inside. An init that was executed
+// outside, to join others, hides from the user.
+func (of Processes) shown() int {
+	if _, err := namespace(of.Init, ns.User); err != nil {
+		return of.Command
+	}
+	return of.Init
 }
 
 // most is how much of a file is read: a container may have many mounts.
@@ -192,19 +208,24 @@ func descriptors(pid int) ([]string, error) {
 	return list, nil
 }
 
-func readNamespaces(pid int) ([]Namespace, error) {
-	var list []Namespace
+// namespace is the inode of one that a process is in.
+func namespace(pid int, k ns.Kind) (string, error) {
+	link, err := os.Readlink(path.Join("/proc", strconv.Itoa(pid), "ns", k.File()))
+	return strings.Trim(strings.TrimPrefix(link, k.File()), ":[]"), err
+}
+
+// readNamespaces lists them as ns.All does.
+func readNamespaces(pid int) (list []Namespace, err error) {
 	for _, k := range ns.All() {
-		theirs, err := os.Readlink(path.Join("/proc", strconv.Itoa(pid), "ns", k.File()))
+		theirs, err := namespace(pid, k)
 		if err != nil {
 			return nil, err
 		}
-		ours, err := os.Readlink("/proc/self/ns/" + k.File())
+		ours, err := namespace(os.Getpid(), k)
 		if err != nil {
 			return nil, err
 		}
-		inode := strings.Trim(strings.TrimPrefix(theirs, k.File()), ":[]")
-		list = append(list, Namespace{Kind: k.File(), Inode: inode, Host: theirs == ours})
+		list = append(list, Namespace{Kind: k.File(), Inode: theirs, Host: theirs == ours})
 	}
 	return list, nil
 }

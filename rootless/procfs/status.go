@@ -17,6 +17,7 @@ type Process struct {
 	UIDs, GIDs   []uint32
 	Groups       []uint32 // supplementary
 	Outside      []uint32 `json:",omitempty"` // supplementary groups of the host that the container has no number for
+	Nested       bool     `json:",omitempty"` // it is in a user namespace inside, which its capabilities are of
 	Capabilities CapSets
 	NoNewPrivs   bool
 	Seccomp      string // disabled, strict or filter

@@ -66,7 +66,7 @@ func (p *Process) weaker(name string, plan *rootless.Plan, filters int) (list []
 		{"inheritable", p.Capabilities.Inheritable, c.Ambient},
 		{"ambient", p.Capabilities.Ambient, c.Ambient},
 	} {
-		if more := set.got &^ set.most; more != 0 {
+		if more := set.got &^ set.most; more != 0 && !p.Nested {
 			add("%s capabilities beyond the planned: %s", set.name, strings.Join(more.Names(), " "))
 		}
 	}
