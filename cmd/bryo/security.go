@@ -181,6 +181,10 @@ func printSecurity(row rows, plan *rootless.Plan) {
 	row("read-only", "%s", strings.Join(fsroot.ReadOnlyPaths(), " "))
 	row("confinement", "own session and keyring, clean environment, no inherited descriptors")
 	if p.Init {
-		row("init", "bryo's own, PID 1: no descriptors, CAP_KILL, no_new_privs, not dumpable; the command is PID 2")
+		filter := ""
+		if p.Seccomp.Instructions() > 0 {
+			filter = ", a filter of its own"
+		}
+		row("init", "bryo's own, PID 1: no descriptors, CAP_KILL, no_new_privs%s, not dumpable; the command is PID 2", filter)
 	}
 }

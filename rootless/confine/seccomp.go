@@ -83,6 +83,23 @@ type Filter struct {
 	Newest uint32
 }
 
+// InitFilter is for bryo's init, whatever else is allowed in a container: it
+// waits, passes signals on, and ends.
+func InitFilter() (Seccomp, error) {
+	native, err := Native()
+	if err != nil {
+		return Seccomp{}, err
+	}
+	f := Filter{Architecture: native, Default: ActKillProcess}
+	for _, number := range []uint32{
+		unix.SYS_CLOSE_RANGE, unix.SYS_MUNMAP, unix.SYS_WAIT4, unix.SYS_RT_SIGTIMEDWAIT, unix.SYS_RESTART_SYSCALL, unix.SYS_KILL, unix.SYS_EXIT_GROUP,
+	} {
+		f.Rules = append(f.Rules, CallRule{Number: number, Action: ActAllow})
+	}
+	program, err := f.Compile()
+	return Seccomp{Profile: "init", Filter: encode(program)}, err
+}
+
 // ErrFilter means that a filter cannot be compiled.
 var ErrFilter = errors.New("seccomp filter")
 

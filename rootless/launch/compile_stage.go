@@ -48,7 +48,7 @@ func compileInside(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	p.Syscall(unix.SYS_SETSID)
 	compileCommand(p, plan, fds)
 	p.Land(parent)
-	compileInit(p, child)
+	compileInit(p, plan, child)
 }
 
 // bound limits what the process and its children can ever have.
@@ -70,12 +70,17 @@ func forkFlags(plan *rootless.Plan) uint64 {
 }
 
 // compileInit is the rest of PID 1's life. It holds no descriptor and the one
-// capability that forwarding signals to other users' processes needs.
-func compileInit(p *program.Program, child program.Arg) {
+// capability that forwarding signals to other users' processes needs, and can
+// make no call but those that it lives by.
+func compileInit(p *program.Program, plan *rootless.Plan, child program.Arg) {
 	confine.SetCaps(p, 1<<unix.CAP_KILL)
 	confine.NoNewPrivs(p) // also where the command has none
 	p.Step("be", "init")
 	p.Prctl(unix.PR_SET_DUMPABLE, 0) // the command's change of ids may have set it: it shared this memory
+	// A machine that has none has none for the command either.
+	if filter, err := confine.InitFilter(); err == nil && plan.Process.Seccomp.Instructions() > 0 {
+		control(p, plan, func() { confine.LoadFilter(p, &filter) })
+	}
 	p.CloseRange(0, maxFD, 0)
 	p.Reap(child)
 }

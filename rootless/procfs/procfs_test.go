@@ -146,7 +146,7 @@ func held() (*Security, *rootless.Plan) {
 	}
 	s := &Security{
 		UIDs: maps.UID, GIDs: maps.GID, Command: command,
-		Init: &Process{Capabilities: CapSets{Permitted: 1 << unix.CAP_KILL}, NoNewPrivs: true},
+		Init: &Process{Capabilities: CapSets{Permitted: 1 << unix.CAP_KILL}, NoNewPrivs: true, Seccomp: "filter", Filters: 2},
 		Mounts: []Mount{
 			{Point: "/", Options: "ro,nosuid,nodev,relatime"},
 			{Point: "/proc", Options: "rw,nosuid,nodev,noexec"},
@@ -195,6 +195,7 @@ func TestWeaker(t *testing.T) {
 		{"a /proc/sys that can be written", func(s *Security, _ *rootless.Plan) { s.Mounts[2].Options = "rw" }, "mount /proc/sys: not ro"},
 		{"an init with more", func(s *Security, _ *rootless.Plan) { s.Init.Capabilities.Permitted = confine.AllCaps }, "init: capabilities"},
 		{"an init with new privileges", func(s *Security, _ *rootless.Plan) { s.Init.NoNewPrivs = false }, "init: no no_new_privs"},
+		{"an init without a filter", func(s *Security, _ *rootless.Plan) { s.Init.Filters = 1 }, "init: no seccomp filter"},
 		{"an init with descriptors", func(s *Security, _ *rootless.Plan) { s.Init.Descriptors = []string{"3 /home"} }, "init: open descriptors: 3 /home"},
 		{"no init", func(s *Security, _ *rootless.Plan) { s.Init = nil }, ""},
 	} {

@@ -28,6 +28,9 @@ func (s *Security) weaker(plan *rootless.Plan, filters int) []string {
 	if more := init.Capabilities.Permitted &^ (1 << unix.CAP_KILL); more != 0 {
 		list = append(list, "init: capabilities "+strings.Join(more.Names(), " "))
 	}
+	if plan.Process.Seccomp.Instructions() > 0 && (init.Seccomp != "filter" || init.Filters <= filters) {
+		list = append(list, "init: no seccomp filter of its own")
+	}
 	if len(init.Descriptors) > 0 {
 		list = append(list, "init: open descriptors: "+strings.Join(init.Descriptors, ", "))
 	}
