@@ -233,7 +233,7 @@ func TestInit(t *testing.T) {
 	if count(list, "seccomp(") != 0 {
 		t.Errorf("the command has no filter, and init has one:\n%s", strings.Join(list, "\n"))
 	}
-	_, stage = Programs(compile(t, func(s *rootless.Spec, f *rootless.Facts) { f.Seccomp.Filter = confine.Prebuilt() }))
+	_, stage = Programs(compile(t, func(_ *rootless.Spec, f *rootless.Facts) { f.Seccomp.Filter = confine.Prebuilt() }))
 	list = calls(t, stage)
 	inOrder(t, "init, filtered", list, "seccomp(", "execve", "capset", "prctl(PR_SET_NO_NEW_PRIVS, 1)", undumpable, "seccomp(", "close_range(0, 4294967295", "reap")
 	_, stage = Programs(compile(t, asPID1))
