@@ -50,7 +50,7 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	}
 	probeNetwork(spec, facts)
 	if spec.Namespaces[ns.Net].Mode != ns.Host {
-		facts.Throttles = throttles()
+		facts.Throttles = throttles(os.DirFS("/sys"))
 	}
 	if spec.Process.Terminal {
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
@@ -265,14 +265,14 @@ func sourceHint(err error) string {
 	}
 }
 
-// throttles are the directories of thermal events that processors have; those of
-// one make have none.
-func throttles() []string {
-	const sys, first, all = "/sys/", "devices/system/cpu/cpu0/thermal_throttle", "devices/system/cpu/cpu[0-9]*/thermal_throttle"
-	if unix.Access(sys+first, unix.F_OK) != nil {
+// throttles are the directories of thermal events that processors have in a
+// sysfs; those of many makes have none.
+func throttles(sys fs.FS) []string {
+	const first, all = "devices/system/cpu/cpu0/thermal_throttle", "devices/system/cpu/cpu[0-9]*/thermal_throttle"
+	if _, err := fs.Stat(sys, first); err != nil {
 		return nil
 	}
-	found, err := fs.Glob(os.DirFS(sys), all)
+	found, err := fs.Glob(sys, all)
 	if err != nil {
 		return []string{first} // it is no bad pattern
 	}
