@@ -89,7 +89,9 @@ func (s *secured) print(row rows) {
 	row("landlock", "planned: %s", s.Planned.Landlock)
 	row("masked", "%s", strings.Join(s.Masked, " "))
 	for _, m := range s.Mounts {
-		row("mount", "%s %s %s", m.Point, m.Type, m.Options)
+		if !m.Covered {
+			row("mount", "%s %s %s", m.Point, m.Type, m.Options)
+		}
 	}
 	if s.Init != nil {
 		printProcess(row, "init", s.Init)

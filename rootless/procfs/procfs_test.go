@@ -193,6 +193,9 @@ func TestWeaker(t *testing.T) {
 		{"set-user-ID programs, as planned", func(s *Security, pl *rootless.Plan) { s.Mounts[0].Options, pl.Root.SetUID = "ro,nodev", true }, ""},
 		{"a root that can be written", func(s *Security, _ *rootless.Plan) { s.Mounts[0].Options = "rw,nosuid,nodev" }, "mount /: not ro"},
 		{"a /proc/sys that can be written", func(s *Security, _ *rootless.Plan) { s.Mounts[2].Options = "rw" }, "mount /proc/sys: not ro"},
+		{"a /proc that is covered", func(s *Security, _ *rootless.Plan) {
+			s.Mounts = append(s.Mounts, Mount{Point: "/proc", Options: "rw", Covered: true})
+		}, ""},
 		{"an init with more", func(s *Security, _ *rootless.Plan) { s.Init.Capabilities.Permitted = confine.AllCaps }, "init: capabilities"},
 		{"an init with new privileges", func(s *Security, _ *rootless.Plan) { s.Init.NoNewPrivs = false }, "init: no no_new_privs"},
 		{"an init without a filter", func(s *Security, _ *rootless.Plan) { s.Init.Filters = 1 }, "init: no seccomp filter"},
@@ -217,6 +220,7 @@ func TestCovers(t *testing.T) {
 		{"the null device", Mount{Point: "/proc/keys", Type: "devtmpfs", Root: "/null", Options: "rw"}, true},
 		{"an empty directory", Mount{Point: "/proc/keys", Type: "tmpfs", Root: "/empty", Options: "ro,nosuid"}, true},
 		{"one that can be written", Mount{Point: "/proc/keys", Type: "tmpfs", Root: "/empty", Options: "rw"}, false},
+		{"one that is covered itself", Mount{Point: "/proc/keys", Type: "devtmpfs", Root: "/null", Covered: true}, false},
 		{"elsewhere", Mount{Point: "/proc/key", Type: "devtmpfs", Root: "/null"}, false},
 		{"itself", Mount{Point: "/proc/keys", Type: "proc", Root: "/keys", Options: "ro"}, false},
 	} {

@@ -57,6 +57,7 @@ type Mount struct {
 	Root                string // what of the file system is shown
 	Options             string // of the mount: ro, nosuid, nodev, noexec
 	Propagation         string `json:",omitempty"`
+	Covered             bool   `json:",omitempty"` // by another on the same point
 }
 
 // Processes are those to be read: PID 1 and the command of a container, and
@@ -239,9 +240,18 @@ func (s *Security) readMounts(pid int) error {
 	if err != nil {
 		return fmt.Errorf("/proc/%d/mountinfo: %w", pid, err)
 	}
+	type place struct {
+		parent int
+		point  string
+	}
+	taken := make(map[place]bool, len(infos))
 	for _, i := range infos {
+		taken[place{i.Parent, i.Mountpoint}] = true
+	}
+	for _, i := range infos {
+		covered := taken[place{i.ID, i.Mountpoint}]
 		s.Mounts = append(s.Mounts, Mount{
-			Point: i.Mountpoint, Type: i.FSType, Source: i.Source, Root: i.Root, Options: i.Options, Propagation: i.Optional,
+			Point: i.Mountpoint, Type: i.FSType, Source: i.Source, Root: i.Root, Options: i.Options, Propagation: i.Optional, Covered: covered,
 		})
 	}
 	return nil
@@ -268,7 +278,7 @@ func (s *Security) readMasks(pid int, plan *rootless.Plan) (err error) {
 // covers says whether it is one of bryo's masks: the null device, or an empty
 // directory that cannot be written.
 func (m *Mount) covers(path string) bool {
-	return m.Point == path && (m.Root == "/null" || (m.Type == "tmpfs" && m.Root == "/empty" && m.has("ro")))
+	return m.Point == path && !m.Covered && (m.Root == "/null" || (m.Type == "tmpfs" && m.Root == "/empty" && m.has("ro")))
 }
 
 func (m *Mount) has(option string) bool {

@@ -108,6 +108,9 @@ func (s *Security) weakerMounts(plan *rootless.Plan) (list []string) {
 		want[path] = "ro"
 	}
 	for _, m := range s.Mounts {
+		if m.Covered {
+			continue
+		}
 		for option := range strings.SplitSeq(want[m.Point], ",") {
 			if option != "" && !m.has(option) {
 				list = append(list, fmt.Sprintf("mount %s: not %s", m.Point, option))
