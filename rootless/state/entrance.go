@@ -34,12 +34,13 @@ func (e *Entry) Entrance() (*rootless.Spec, *rootless.Plan, error) {
 		Root       struct{ Host bool }
 		Hostname   string
 		Process    rootless.Process
+		BestEffort bool
 	}
 	if err := e.read(planFile, &decided); err != nil {
 		return nil, nil, err
 	}
 	return spec, &rootless.Plan{
 		ID: decided.ID, Namespaces: decided.Namespaces, IDs: decided.IDs, Self: decided.Self,
-		Root: fsroot.Plan{Host: decided.Root.Host}, Hostname: decided.Hostname, Process: decided.Process,
+		Root: fsroot.Plan{Host: decided.Root.Host}, Hostname: decided.Hostname, Process: decided.Process, BestEffort: decided.BestEffort,
 	}, nil
 }
