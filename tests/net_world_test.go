@@ -141,7 +141,7 @@ func verdict(t *testing.T, how, said string) {
 	}
 }
 
-// netBinaries are the executables beside bryo that network tests need.
+// netBinaries are the executables beside bryo that tests need.
 var netBinaries netBuild
 
 type netBuild struct {
@@ -152,27 +152,34 @@ type netBuild struct {
 // build builds what is not there yet.
 func (b *netBuild) build(dir string) error {
 	b.once.Do(func() {
-		for name, pkg := range map[string]string{"bryo-net": "bryo/cmd/bryo-net", "netsite": "bryo/tests/netsite"} {
-			path := filepath.Join(dir, name)
-			if _, err := os.Stat(path); err == nil {
-				continue
-			}
-			build := exec.Command("go", "build", "-buildmode=exe", "-buildvcs=false", "-o", path, pkg)
-			build.Env = append(os.Environ(), "CGO_ENABLED=0")
-			var owner syscall.Stat_t
-			if err := syscall.Stat(".", &owner); err != nil {
-				b.err = err
-				return
-			}
-			if os.Getuid() == 0 && owner.Uid != 0 {
-				build.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
-			}
-			if out, err := build.CombinedOutput(); err != nil {
-				b.err = errors.Join(b.err, fmt.Errorf("%s: %w\n%s", build, err, out))
-			}
+		for name, pkg := range map[string]string{"bryo-net": "cmd/bryo-net", "netsite": "tests/netsite", "attack": "tests/attack"} {
+			b.err = errors.Join(b.err, buildOne(filepath.Join(dir, name), pkg))
+		}
+		if runtime.GOARCH == "amd64" {
+			b.err = errors.Join(b.err, buildOne(filepath.Join(dir, "attack32"), "tests/attack", "GOARCH=386"))
 		}
 	})
 	return b.err
+}
+
+// buildOne builds an executable, as the user to whom the checkout belongs.
+func buildOne(path, pkg string, env ...string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	build := exec.Command("go", "build", "-buildmode=exe", "-buildvcs=false", "-o", path, module+"/"+pkg)
+	build.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
+	var owner syscall.Stat_t
+	if err := syscall.Stat(".", &owner); err != nil {
+		return err
+	}
+	if os.Getuid() == 0 && owner.Uid != 0 {
+		build.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
+	}
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", build, err, out)
+	}
+	return nil
 }
 
 // lines makes the way from the host to what is outside.
