@@ -31,6 +31,7 @@ func DefaultProfile() *Profile {
 	if err != nil {
 		panic("confine: the default profile: " + err.Error()) // a test reads it
 	}
+	p.seeSockets()
 	return p
 }
 

@@ -279,6 +279,20 @@ func (p *Profile) Nest() {
 	p.Syscalls = append(p.Syscalls, ProfileRule{Names: []string{"pivot_root"}, Action: "SCMP_ACT_ALLOW"})
 }
 
+// seeSockets has sockets be made where the filter sees of which family they are:
+// socketcall(2) of 32-bit x86 hides that behind a pointer, and with it what the
+// profile refuses, as AF_ALG and AF_VSOCK.
+func (p *Profile) seeSockets() {
+	const call, create = "socketcall", 1 // SYS_SOCKET
+	for i := range p.Syscalls {
+		r := &p.Syscalls[i]
+		r.Names = slices.DeleteFunc(r.Names, func(name string) bool { return name == call })
+	}
+	p.Syscalls = append(p.Syscalls, ProfileRule{
+		Names: []string{call}, Action: "SCMP_ACT_ALLOW", Args: []ProfileArg{{Index: 0, Value: create, Op: "SCMP_CMP_NE"}},
+	})
+}
+
 // Strict takes from a profile what seldom is needed and has often been the way
 // out: the 32-bit ABI, whose socketcall hides what it does, and calls that look
 // into other processes.

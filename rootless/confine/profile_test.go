@@ -211,6 +211,9 @@ func TestDefaultProfile(t *testing.T) {
 		"x32":              {call{number: x32Bit | unix.SYS_READ}, enosys},
 		"a newer call":     {call{number: 5000}, enosys},
 		"i386 io_uring":    {call{number: 425, architecture: unix.AUDIT_ARCH_I386}, eperm},
+		"i386 socket":      {call{number: 102, architecture: unix.AUDIT_ARCH_I386, arguments: [6]uint64{1}}, eperm}, // by socketcall
+		"i386 connect":     {call{number: 102, architecture: unix.AUDIT_ARCH_I386, arguments: [6]uint64{3}}, allow},
+		"i386 AF_INET":     {call{number: 359, architecture: unix.AUDIT_ARCH_I386, arguments: [6]uint64{unix.AF_INET}}, allow},
 		"i386 write":       {call{number: 4, architecture: unix.AUDIT_ARCH_I386}, allow},
 		"another machine":  {call{number: 0, architecture: unix.AUDIT_ARCH_ARM}, ActKillProcess},
 	} {

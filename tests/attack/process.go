@@ -139,11 +139,14 @@ func hunt(r *report, args []string) {
 				caught++
 				r.try(dir+"/exe "+its, nil)
 			}
-			open, err := os.ReadDir(dir + "/fd")
-			const usual = 3
-			if err == nil && len(open) > usual {
-				caught++
-				r.try(fmt.Sprintf("%d descriptors of %s, %s", len(open), dir, its), nil)
+			// Their numbers show for a moment of execve(2); what they are may not.
+			open, _ := os.ReadDir(dir + "/fd")
+			for _, fd := range open {
+				to, err := os.Readlink(dir + "/fd/" + fd.Name())
+				if err == nil && !strings.Contains("012", fd.Name()) && !strings.HasPrefix(to, "pipe:") {
+					caught++
+					r.try(fmt.Sprintf("descriptor %s of %s, %s: %s", fd.Name(), dir, its, to), nil)
+				}
 			}
 		}
 	}
