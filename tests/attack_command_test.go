@@ -422,7 +422,16 @@ func TestAttackControl(t *testing.T) {
 	if soak() {
 		ports = "65535"
 	}
-	b.loses([]string{"--net", "none"}, "attack", "control", "bryo")
-	b.losesInside(nil, "attack", "control", "bryo")
 	b.losesInside(nil, "attack", "gateway", "10.0.2.2", ports)
+	defer b.container("besieged", nil, "sleep", "1000")()
+	for _, name := range []string{"besieged", "bryo"} {
+		b.loses([]string{"--net", "none"}, "attack", "control", name, "sockets")
+		b.losesInside(nil, "attack", "control", name, "sockets")
+	}
+	attack := filepath.Join(b.root, "bin/attack")
+	inRoot := b.root
+	b.root = "host"
+	b.loses([]string{"-v", attack + ":/mnt"}, "/mnt", "control", "besieged")
+	b.root = inRoot
+	b.wins([]string{"bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"}, attack, "control", "besieged")
 }

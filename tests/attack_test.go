@@ -134,8 +134,8 @@ func (b *battle) loses(flags []string, attack ...string) {
 // losesInside wants the same under bryo exec.
 func (b *battle) losesInside(flags []string, attack ...string) {
 	b.t.Helper()
-	defer b.container("besieged", flags, "sleep", "1000")()
-	got := b.end(b.careless(append([]string{"bryo", "exec", "besieged"}, attack...)...))
+	defer b.container("entered", flags, "sleep", "1000")()
+	got := b.end(b.careless(append([]string{"bryo", "exec", "entered"}, attack...)...))
 	if reached := b.reached(got); len(reached) > 0 {
 		b.t.Errorf("bryo exec, %v: %q reached %q\n%s", flags, attack, reached, got.err)
 	}

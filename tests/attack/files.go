@@ -102,8 +102,9 @@ func read(r *report, args []string) {
 	r.try(args[1]+" in "+args[0], err)
 }
 
-// control looks for sockets and for files that hold a mark, in the whole root
-// and its mounts: interfaces that steer the container from inside.
+// control looks for files whose names hold a mark in the whole root and its
+// mounts, and, with a second argument, for sockets: interfaces that steer
+// containers.
 func control(r *report, args []string) {
 	const most = 200_000 // entries
 	seen := 0
@@ -114,11 +115,15 @@ func control(r *report, args []string) {
 		if entry.IsDir() && strings.HasPrefix(path, "/proc/") {
 			return fs.SkipDir
 		}
-		if entry.Type()&fs.ModeSocket != 0 || strings.Contains(entry.Name(), args[0]) {
+		if socket := entry.Type()&fs.ModeSocket != 0 && len(args) > 1; socket || strings.Contains(entry.Name(), args[0]) {
 			r.try(path, nil)
 		}
 		return nil
 	})
+	r.try(fmt.Sprintf("%s among %d files", args[0], seen), errNot)
+	if len(args) == 1 {
+		return
+	}
 	for _, table := range []string{"unix", "packet", "netlink"} {
 		text, err := os.ReadFile("/proc/net/" + table)
 		for i, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
