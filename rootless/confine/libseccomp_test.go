@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A profile as testdata/libseccomp.py takes it, and what it says.
+// A profile as tests/bench/libseccomp.py takes it, and what it says.
 type (
 	scmpProfile struct {
 		Default Action     `json:"default"`
@@ -47,7 +47,7 @@ func libseccomp(t *testing.T, profiles []scmpProfile) scmpAnswer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(python, "testdata/libseccomp.py")
+	cmd := exec.Command(python, "../../tests/bench/libseccomp.py")
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(in), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -2,7 +2,7 @@
 // figures as ratios, below 1 where bryo needs less, above 1 where it moves more.
 // It asserts nothing.
 //
-//	bench [-only start,mounts,sleepers,memory,detached,net] [-rounds N] [-sleepers N,...] [-tool PATH]
+//	bench [-only start,mounts,sleepers,memory,filter,detached,net] [-rounds N] [-sleepers N,...] [-tool PATH]
 //	      [-net-rounds N] [-net-time D] [-net-only TESTS] [-net-paths WORDS]
 //
 // Whoever starts it, everything is measured without privileges, in up to three

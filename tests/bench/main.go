@@ -42,6 +42,9 @@ func run(args []string, out, errs io.Writer) int {
 		_, _ = unix.Setsid() // as bryo's containers are, if the agent is not yet
 		return exitCode(agent(os.Stdin, os.Stdout), errs)
 	}
+	if len(args) > 0 && args[0] == "calls" {
+		return exitCode(calls(args[1:], out), errs)
+	}
 	p, err := parse(args, errs)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -77,7 +80,7 @@ type plan struct {
 }
 
 // names are the sections that -only may name.
-func names() []string { return []string{"start", "mounts", "sleepers", "memory", "detached", "net"} }
+func names() []string { return []string{"start", "mounts", "sleepers", "memory", "filter", "detached", "net"} }
 
 func (p plan) wants(name string) bool { return slices.Contains(p.Only, name) }
 

@@ -143,6 +143,10 @@ func (b *bench) tables(p plan, all []candidate) []func() []section {
 			add("sleepers", func() section { return b.crowds(both, size, ways) })
 		}
 	}
+	const slower = 4 // than a start
+	for i, f := range filteredCalls() {
+		add("filter", func() section { return b.filters(f, i, max(p.Rounds/slower, 1)) })
+	}
 	const running = 100
 	lasting := b.lastings(p, all)
 	add("detached", func() section { return b.detachedStarts(lasting, p.Rounds) })
