@@ -62,7 +62,8 @@ type span struct {
 	action Action
 }
 
-// spans parts all numbers among what is said of them.
+// spans parts all numbers among what is said of them, into as few spans as can
+// be: the kernel reads, compiles and tries out all of a filter when it is loaded.
 func (f *Filter) spans() []span {
 	byNumber := map[uint32][]CallRule{}
 	for _, r := range f.Rules {
@@ -83,6 +84,9 @@ func (f *Filter) spans() []span {
 			next++
 		}
 		own := []span{{first: number, rules: byNumber[number]}}
+		if first := own[0].rules[0]; len(first.Conditions) == 0 {
+			own[0] = span{first: number, action: first.Action}
+		}
 		if behind := number + 1; next == len(list) || list[next].first != behind {
 			rest := list[next-1]
 			rest.first = behind
@@ -90,7 +94,7 @@ func (f *Filter) spans() []span {
 		}
 		list = slices.Replace(list, at, next, own...)
 	}
-	return list
+	return slices.CompactFunc(list, func(a, b span) bool { return a.rules == nil && b.rules == nil && a.action == b.action })
 }
 
 // assembler emits instructions from the last to the first, so that the target
