@@ -83,8 +83,7 @@ func interpret(program []unix.SockFilter, c call) (Action, error) {
 		case jumpAlways:
 			at += int(i.K)
 		case jumpEqual, jumpGreater, jumpGreaterEqual:
-			holds := map[uint16]bool{jumpEqual: word == i.K, jumpGreater: word > i.K, jumpGreaterEqual: word >= i.K}
-			jump(holds[i.Code])
+			jump(i.Code == jumpEqual && word == i.K || i.Code == jumpGreater && word > i.K || i.Code == jumpGreaterEqual && word >= i.K)
 		case giveBack:
 			return Action(i.K), nil
 		default:
