@@ -63,16 +63,7 @@ func TestAttackExecutable(t *testing.T) {
 	if b == nil {
 		return
 	}
-	owned := filepath.Join(b.dir, "bin")
-	if err := os.Mkdir(owned, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"bryo", "bryo-net"} {
-		if err := copyFile(filepath.Join(filepath.Dir(b.bin), name), filepath.Join(owned, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.bin = filepath.Join(owned, "bryo")
+	owned := b.ownBryo()
 	before, err := os.ReadFile(b.bin)
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +88,22 @@ func TestAttackExecutable(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.wins(wrapper, "attack", "executables")
+}
+
+// ownBryo has the user own bryo's executable, which lies in the directory.
+func (b *battle) ownBryo() (dir string) {
+	b.t.Helper()
+	dir = filepath.Join(b.dir, "bin")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, name := range []string{"bryo", "bryo-net"} {
+		if err := copyFile(filepath.Join(filepath.Dir(b.bin), name), filepath.Join(dir, name)); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	b.bin = filepath.Join(dir, "bryo")
+	return dir
 }
 
 // 8: CVE-2017-5226, CVE-2019-10063.
@@ -380,7 +387,7 @@ func TestAttackWhoEnters(t *testing.T) {
 	if b == nil {
 		return
 	}
-	const seconds, span, least = "3", 2 * time.Second, 20
+	const seconds, span = "3", 2 * time.Second
 	for _, flags := range [][]string{nil, {"--cap-add", "SYS_PTRACE", "--seccomp", "off"}} {
 		end := b.container("besieged", flags, "sleep", "1000")
 		hunter := b.careless("bryo", "exec", "besieged", "attack", "hunt", seconds)
@@ -392,7 +399,7 @@ func TestAttackWhoEnters(t *testing.T) {
 			}
 		}
 		code := b.wait(hunter)
-		if reached := b.reached(outcome{code: code, out: out.String()}); len(reached) > 0 || entered < least {
+		if reached := b.reached(outcome{code: code, out: out.String()}); len(reached) > 0 || entered == 0 {
 			t.Errorf("%v: of %d that entered, reached %q", flags, entered, reached)
 		}
 		end()
@@ -425,13 +432,13 @@ func TestAttackControl(t *testing.T) {
 	b.losesInside(nil, "attack", "gateway", "10.0.2.2", ports)
 	defer b.container("besieged", nil, "sleep", "1000")()
 	for _, name := range []string{"besieged", "bryo"} {
-		b.loses([]string{"--net", "none"}, "attack", "control", name, "sockets")
-		b.losesInside(nil, "attack", "control", name, "sockets")
+		b.loses([]string{"--net", "none"}, "attack", "control", name, "/", "sockets")
+		b.losesInside(nil, "attack", "control", name, "/", "sockets")
 	}
 	attack := filepath.Join(b.root, "bin/attack")
 	inRoot := b.root
 	b.root = "host"
-	b.loses([]string{"-v", attack + ":/mnt"}, "/mnt", "control", "besieged")
+	b.loses([]string{"-v", attack + ":/mnt"}, "/mnt", "control", "besieged", filepath.Dir(b.run))
 	b.root = inRoot
-	b.wins([]string{"bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"}, attack, "control", "besieged")
+	b.wins([]string{"bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"}, attack, "control", "besieged", b.run)
 }

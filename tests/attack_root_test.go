@@ -180,52 +180,21 @@ func TestAttackProcWrites(t *testing.T) {
 	if b == nil {
 		return
 	}
-	const ipForward = "sys/net/ipv4/ip_forward"
-	fake := func() string {
-		b.file("fake/"+ipForward, "fake")
-		for _, name := range []string{"uid_map", "gid_map", "setgroups", "oom_score_adj", "loginuid", "attr/exec", "attr/current"} {
-			b.file("fake/self/"+name, "fake")
-			b.file("fake/thread-self/"+name, "fake")
-		}
-		b.file("fake/sys/user/max_user_namespaces", "fake")
-		return filepath.Join(b.root, "fake")
-	}
-	written := func(dir string) (list []string) {
-		_ = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-			if err == nil && entry.Type().IsRegular() {
-				if text, err := os.ReadFile(path); err == nil && string(text) != "fake" {
-					list = append(list, path)
-				}
-			}
-			return nil
-		})
-		return list
-	}
-	flags := []string{"run", "--userns", "single", "--net", "none", "--sysctl", "net.ipv4.ip_forward=1", b.root, "cat", "/proc/" + ipForward}
-	fakeDir := fake()
+	b.fakeProc()
 	run := func(what string, sees ...string) {
-		got := b.bryo(flags...)
-		if list := written(fakeDir); len(list) > 0 || !slices.Contains(sees, strings.TrimSpace(got.out)) || !slices.Contains([]int{0, 1, 125}, got.code) {
+		got := b.bryo("run", "--userns", "single", "--net", "none", "--sysctl", "net.ipv4.ip_forward=1", b.root, "cat", "/proc/"+ipForward)
+		list := append(b.written("fake"), b.written("proc")...)
+		if len(list) > 0 || !slices.Contains(sees, strings.TrimSpace(got.out)) || !slices.Contains([]int{0, 1, 125}, got.code) {
 			t.Errorf("%s: wrote %q: %+v", what, list, got)
 		}
 	}
-	if err := os.Rename(fakeDir, filepath.Join(b.root, "proc")); err != nil {
-		t.Fatal(err)
-	}
-	fakeDir = filepath.Join(b.root, "proc")
+	proc, fake := filepath.Join(b.root, "proc"), filepath.Join(b.root, "fake")
+	b.sh(`mv "$1" "$2"`, fake, proc)
 	run("a directory", "1")
-	if err := os.Rename(fakeDir, filepath.Join(b.root, "fake")); err != nil {
-		t.Fatal(err)
-	}
-	fakeDir = filepath.Join(b.root, "fake")
+	b.sh(`mv "$1" "$2"`, proc, fake)
 	b.link("proc", "fake")
 	run("a link", "")
-	if err := os.Remove(filepath.Join(b.root, "proc")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(b.root, "proc"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	b.sh(`rm "$1" && mkdir "$1"`, proc)
 	b.link("evil", "fake")
 	stop := b.flip("proc", "evil")
 	defer stop()
@@ -241,11 +210,38 @@ func TestAttackProcWrites(t *testing.T) {
 	const most = 100
 	for range most {
 		b.end(b.careless(naive...))
-		if len(written(fakeDir)) > 0 {
+		if len(b.written("fake")) > 0 {
 			return
 		}
 	}
 	t.Skipf("a script won all of %d races", most)
+}
+
+const ipForward = "sys/net/ipv4/ip_forward"
+
+// fakeProc makes files of proc below the root's directory fake.
+func (b *battle) fakeProc() {
+	b.t.Helper()
+	names := []string{ipForward, "sys/user/max_user_namespaces"}
+	for _, name := range []string{"uid_map", "gid_map", "setgroups", "oom_score_adj", "loginuid", "attr/exec", "attr/current"} {
+		names = append(names, "self/"+name, "thread-self/"+name)
+	}
+	for _, name := range names {
+		b.file("fake/"+name, "fake")
+	}
+}
+
+// written lists the files of fakeProc that are not as it made them.
+func (b *battle) written(dir string) (list []string) {
+	_ = filepath.WalkDir(filepath.Join(b.root, dir), func(path string, entry os.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			if text, err := os.ReadFile(path); err == nil && string(text) != "fake" {
+				list = append(list, path)
+			}
+		}
+		return nil
+	})
+	return list
 }
 
 // 10: what names a container names no other file. The peers here refuse these

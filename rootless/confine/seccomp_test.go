@@ -55,6 +55,16 @@ func meets(conditions []Condition, c call) bool {
 
 var errBPF = errors.New("the kernel would refuse this program")
 
+func compares(code uint16, word, k uint32) bool {
+	switch code {
+	case jumpEqual:
+		return word == k
+	case jumpGreater:
+		return word > k
+	}
+	return word >= k
+}
+
 // interpret carries a program out as the kernel does.
 func interpret(program []unix.SockFilter, c call) (Action, error) {
 	data := binary.LittleEndian.AppendUint32(nil, c.number)
@@ -83,7 +93,7 @@ func interpret(program []unix.SockFilter, c call) (Action, error) {
 		case jumpAlways:
 			at += int(i.K)
 		case jumpEqual, jumpGreater, jumpGreaterEqual:
-			jump(i.Code == jumpEqual && word == i.K || i.Code == jumpGreater && word > i.K || i.Code == jumpGreaterEqual && word >= i.K)
+			jump(compares(i.Code, word, i.K))
 		case giveBack:
 			return Action(i.K), nil
 		default:

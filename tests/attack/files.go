@@ -102,33 +102,39 @@ func read(r *report, args []string) {
 	r.try(args[1]+" in "+args[0], err)
 }
 
-// control looks for files whose names hold a mark in the whole root and its
-// mounts, and, with a second argument, for sockets: interfaces that steer
+// control looks for files whose names hold a mark, below a directory and on all
+// its mounts, and, with one more argument, for sockets: interfaces that steer
 // containers.
 func control(r *report, args []string) {
 	const most = 200_000 // entries
 	seen := 0
-	_ = filepath.WalkDir("/", func(path string, entry fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(args[1], func(path string, entry fs.DirEntry, err error) error {
 		if seen++; seen > most || err != nil {
 			return nil //nolint:nilerr // what cannot be entered is out of reach
 		}
 		if entry.IsDir() && strings.HasPrefix(path, "/proc/") {
 			return fs.SkipDir
 		}
-		if socket := entry.Type()&fs.ModeSocket != 0 && len(args) > 1; socket || strings.Contains(entry.Name(), args[0]) {
+		if socket := entry.Type()&fs.ModeSocket != 0 && len(args) > 2; socket || strings.Contains(entry.Name(), args[0]) {
 			r.try(path, nil)
 		}
 		return nil
 	})
 	r.try(fmt.Sprintf("%s among %d files", args[0], seen), errNot)
-	if len(args) == 1 {
-		return
+	if len(args) > 2 {
+		sockets(r)
 	}
+}
+
+// sockets looks for any that the network namespace has, but for those of TCP and
+// UDP.
+func sockets(r *report) {
+	const named = 7 // fields, before a name
 	for _, table := range []string{"unix", "packet", "netlink"} {
 		text, err := os.ReadFile("/proc/net/" + table)
-		for i, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
-			if fields := strings.Fields(line); table == "unix" && i > 0 && len(fields) > 7 {
-				r.try("socket "+fields[7], nil)
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); table == "unix" && len(fields) > named && fields[named] != "Path" {
+				r.try("socket "+fields[named], nil)
 			}
 		}
 		r.try("a socket of /proc/net/"+table, errors.Join(errNot, err))

@@ -65,12 +65,19 @@ func surface(r *report, _ []string) {
 		number uintptr
 		arg    uintptr
 	}{
-		{"io_uring_setup", unix.SYS_IO_URING_SETUP, 1}, {"userfaultfd", unix.SYS_USERFAULTFD, 1},
-		{"bpf", unix.SYS_BPF, 0}, {"perf_event_open", unix.SYS_PERF_EVENT_OPEN, 0}, {"keyctl", unix.SYS_KEYCTL, 0},
-		{"add_key", unix.SYS_ADD_KEY, 0}, {"request_key", unix.SYS_REQUEST_KEY, 0},
-		{"unshare of a user namespace", unix.SYS_UNSHARE, unix.CLONE_NEWUSER}, {"fsopen", unix.SYS_FSOPEN, 0},
-		{"open_by_handle_at", unix.SYS_OPEN_BY_HANDLE_AT, 0}, {"kexec_load", unix.SYS_KEXEC_LOAD, 0},
-		{"move_pages", unix.SYS_MOVE_PAGES, 0}, {"clone3", unix.SYS_CLONE3, 0},
+		{"io_uring_setup", unix.SYS_IO_URING_SETUP, 1},
+		{"userfaultfd", unix.SYS_USERFAULTFD, 1},
+		{"bpf", unix.SYS_BPF, 0},
+		{"perf_event_open", unix.SYS_PERF_EVENT_OPEN, 0},
+		{"keyctl", unix.SYS_KEYCTL, 0},
+		{"add_key", unix.SYS_ADD_KEY, 0},
+		{"request_key", unix.SYS_REQUEST_KEY, 0},
+		{"unshare of a user namespace", unix.SYS_UNSHARE, unix.CLONE_NEWUSER},
+		{"fsopen", unix.SYS_FSOPEN, 0},
+		{"open_by_handle_at", unix.SYS_OPEN_BY_HANDLE_AT, 0},
+		{"kexec_load", unix.SYS_KEXEC_LOAD, 0},
+		{"move_pages", unix.SYS_MOVE_PAGES, 0},
+		{"clone3", unix.SYS_CLONE3, 0},
 	} {
 		_, _, errno := unix.RawSyscall(c.number, c.arg, 0, 0)
 		r.try(c.name, passed(errno))
@@ -179,8 +186,10 @@ func keys(r *report, args []string) {
 		name string
 		id   int
 	}{
-		{"session", unix.KEY_SPEC_SESSION_KEYRING}, {"user", unix.KEY_SPEC_USER_KEYRING},
-		{"user session", unix.KEY_SPEC_USER_SESSION_KEYRING}, {"process", unix.KEY_SPEC_PROCESS_KEYRING},
+		{"session", unix.KEY_SPEC_SESSION_KEYRING},
+		{"user", unix.KEY_SPEC_USER_KEYRING},
+		{"user session", unix.KEY_SPEC_USER_SESSION_KEYRING},
+		{"process", unix.KEY_SPEC_PROCESS_KEYRING},
 	} {
 		id, err := unix.KeyctlSearch(ring.id, "user", args[0], 0)
 		if err == nil {

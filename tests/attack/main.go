@@ -39,7 +39,7 @@ func verbs() []verb {
 		{"environment", "MARK", 1, environment},
 		{"processes", "", 0, processes},
 		{"hunt", "SECONDS", 1, hunt},
-		{"control", "MARK [sockets]", 1, control},
+		{"control", "MARK DIR [sockets]", 2, control},
 	}
 }
 

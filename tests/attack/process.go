@@ -139,18 +139,27 @@ func hunt(r *report, args []string) {
 				caught++
 				r.try(dir+"/exe "+its, nil)
 			}
-			// Their numbers show for a moment of execve(2); what they are may not.
-			open, _ := os.ReadDir(dir + "/fd")
-			for _, fd := range open {
-				to, err := os.Readlink(dir + "/fd/" + fd.Name())
-				if err == nil && !strings.Contains("012", fd.Name()) && !strings.HasPrefix(to, "pipe:") {
-					caught++
-					r.try(fmt.Sprintf("descriptor %s of %s, %s: %s", fd.Name(), dir, its, to), nil)
-				}
+			for _, what := range descriptorsOf(dir) {
+				caught++
+				r.try(what, nil)
 			}
 		}
 	}
 	if caught == 0 {
 		r.try(fmt.Sprintf("one of %d processes", len(seen)), errNot)
 	}
+}
+
+// descriptorsOf are those of a process that it has not for its command, but for
+// a pipe. Their numbers show for a moment of execve(2); what they are may not.
+func descriptorsOf(dir string) (list []string) {
+	open, _ := os.ReadDir(dir + "/fd")
+	for _, fd := range open {
+		to, err := os.Readlink(dir + "/fd/" + fd.Name())
+		standard := fd.Name() == "0" || fd.Name() == "1" || fd.Name() == "2"
+		if err == nil && !standard && !strings.HasPrefix(to, "pipe:") {
+			list = append(list, fmt.Sprintf("descriptor %s of %s: %s", fd.Name(), dir, to))
+		}
+	}
+	return list
 }
