@@ -145,7 +145,7 @@ func (b *battle) losesInside(flags []string, attack ...string) {
 func (b *battle) container(name string, flags []string, command ...string) (end func()) {
 	b.t.Helper()
 	args := slices.Concat([]string{"run", "-d", "--name", name}, flags, []string{b.root}, command)
-	if got := b.bryo(args...); got.code != 0 {
+	if got := b.end(b.careless(append([]string{"bryo"}, args...)...)); got.code != 0 {
 		b.t.Fatalf("%v: %+v", args, got)
 	}
 	return func() { b.bryo("rm", "-f", name) }

@@ -120,6 +120,7 @@ func (b *bench) tables(p plan, all []candidate) []func() []section {
 	one := named(all, bryoOne, bwrapSame, bwrapBare, "unshare, one id")
 	full := named(all, bryoAll, crunAll, runcAll, podmanAll, "unshare, all ids")
 	both := slices.Concat(one, full)
+	alone := slices.Concat(named(all, bryoOne, bryoBare), one[1:])
 	list := []func() []section{}
 	several := func(name string, tables func() []section) {
 		if p.wants(name) && (name == "mounts") == (p.Mounts > 0) {
@@ -133,7 +134,7 @@ func (b *bench) tables(p plan, all []candidate) []func() []section {
 		return func() section { return b.starts(title, candidates, g, p.Rounds) }
 	}
 	add("mounts", starts(mountsTitle, both, mountsGoal))
-	add("start", starts("start to exit of /bin/true, one id mapped", one, startGoal))
+	add("start", starts("start to exit of /bin/true, one id mapped", alone, startGoal))
 	add("start", starts("start to exit of /bin/true, all ids mapped", full, startGoal))
 	for _, size := range []int{1, 100} {
 		add("memory", func() section { return b.memory(both, size) })
@@ -208,6 +209,7 @@ func peersConditions() []string {
 		"ratios are bryo's figure through that of the row: one id against one id, all ids against all ids",
 		"bwrap, bryo's mounts: the mounts are made from what a container of bryo has; bubblewrap cannot mount sysfs, so it goes " +
 			"without /sys and what bryo covers there, and it has no time namespace: less work than bryo's",
+		"bryo has its default seccomp filter, bubblewrap none; bryo, no filter: --seccomp off",
 		"bwrap, bare: --unshare-all, the root file system, /proc and /dev, nothing else",
 		"crun, runc: what their spec --rootless writes, with all ids, an own network namespace and a fresh sysfs; no cgroup is made; " +
 			"their sleepers do without keyrings of their own, of which a user may have 200",

@@ -17,6 +17,7 @@ type tool struct {
 // Names of tools that tables compare.
 const (
 	bryoOne   = "bryo, one id"
+	bryoBare  = "bryo, no filter"
 	bryoAll   = "bryo, all ids"
 	bwrapSame = "bwrap, bryo's mounts"
 	bwrapBare = "bwrap, bare"
@@ -33,6 +34,7 @@ func tools(s site, bryo string, m maps) []tool {
 	}
 	return []tool{
 		{bryoOne, bryo, false, words("run", "--userns", "single", "--net", "none", s.root())},
+		{bryoBare, bryo, false, words("run", "--userns", "single", "--net", "none", "--seccomp", "off", s.root())},
 		{bryoAll, bryo, true, words("run", "--userns", "auto", "--net", "none", s.root())},
 		{bwrapBare, "bwrap", false, words("--unshare-all", "--uid", "0", "--gid", "0",
 			"--bind", s.root(), "/", "--proc", "/proc", "--dev", "/dev")},
