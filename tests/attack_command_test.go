@@ -112,9 +112,10 @@ func TestAttackTerminal(t *testing.T) {
 	if b == nil {
 		return
 	}
+	attack := "attack"
 	attacked := func(wrapper ...string) (reached []string, queued int) {
 		screen := newScreen(b.site)
-		cmd := b.careless(append(wrapper, "attack", "terminal")...)
+		cmd := b.careless(append(wrapper, attack, "terminal")...)
 		screen.start(cmd)
 		code := b.wait(cmd)
 		screen.await(t, "TIOCLINUX")
@@ -128,6 +129,12 @@ func TestAttackTerminal(t *testing.T) {
 		args := append(append([]string{"bryo", "run"}, flags...), b.root)
 		if reached, queued := attacked(args...); len(reached) > 0 || queued > 0 {
 			t.Errorf("%v: reached %q, %d keys", flags, reached, queued)
+		}
+	}
+	if runtime.GOARCH == "amd64" {
+		attack = "attack32"
+		if reached, queued := attacked("bryo", "run", b.root); len(reached) > 0 || queued > 0 {
+			t.Errorf("32 bits: reached %q, %d keys", reached, queued)
 		}
 	}
 	b.here(b.bwrap())
@@ -160,6 +167,15 @@ func TestAttackPrivileges(t *testing.T) {
 		b.loses([]string{"-u", user, "--group-add", "50"}, "attack", "elevated")
 	}
 	b.losesInside([]string{"-u", "1000"}, "suid", "become", "0")
+	end := b.container("besieged", nil, "sleep", "1000")
+	for _, user := range []string{"", "+0", "-0", "-1", "0x0", "0.0", " 0", "0 ", "4294967295", "4294967296", "18446744073709551616", "65537", "nobody2", ":", ":0", "0:"} {
+		for _, args := range [][]string{{"exec", "-u", user, "besieged"}, {"run", "-u", user, b.root}} {
+			if got := b.bryo(append(args, "attack", "become", "0")...); got.code != 125 || got.out != "" {
+				t.Errorf("%q: %+v", args, got)
+			}
+		}
+	}
+	end()
 	b.losesInside(nil, "attack", "elevated")
 	naive := b.unshare("--map-auto", "--setuid", "1000", "--setgid", "1000")
 	b.wins(naive, "suid", "become", "0")

@@ -48,7 +48,7 @@ func (b *battle) targets() []string {
 	return []string{
 		"--userns", "single", "--net", "none", "--sysctl", "net.ipv4.ip_forward=1",
 		"-v", b.tmp + ":/data/made", "-v", "/etc/passwd:/data/note", "--tmpfs", "/data/memory", "--mount", "type=tmpfs,dst=/srv/other",
-		"--device", "/dev/null:/dev/made", "-w", "/srv",
+		"--device", "/dev/null:/dev/made", "-w", "/srv", "-u", "root",
 	}
 }
 
@@ -116,6 +116,41 @@ func TestAttackRaces(t *testing.T) {
 		}
 	}
 	b.racesOf(t, "data")
+}
+
+// 2 and 5: the same for who enters a container that runs, where the hostile
+// command itself may change what is looked up.
+func TestAttackRacesInside(t *testing.T) {
+	b := newBattle(t)
+	if b == nil {
+		return
+	}
+	const swap = `cd / && while :; do mv -T srv a && mv -T evil srv && mv -T a evil; done`
+	runs := 40
+	if soak() {
+		runs = 1000
+	}
+	for _, target := range []string{b.outside, "/proc/self/fd/3", "/proc/1/cwd", "/proc/1/root", "/proc/self/cwd/.."} {
+		_ = os.RemoveAll(filepath.Join(b.root, "a"))
+		_ = os.RemoveAll(filepath.Join(b.root, "srv"))
+		if err := os.Mkdir(filepath.Join(b.root, "srv"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		b.link("evil", target)
+		end := b.container("besieged", nil, "sh", "-c", swap)
+		entered := 0
+		for range runs {
+			got := b.end(b.careless("bryo", "exec", "-w", "/srv", "besieged", "attack", "directory", "secret"))
+			if strings.Contains(got.out, "reached") || !slices.Contains([]int{0, 125}, got.code) {
+				t.Errorf("%s: %+v", target, got)
+			}
+			if got.code == 0 {
+				entered++
+			}
+		}
+		t.Logf("/srv <-> %s: %d of %d entered", target, entered, runs)
+		end()
+	}
 }
 
 // settleRoot makes a name a directory again, and removes the other.
@@ -259,6 +294,16 @@ func TestAttackNames(t *testing.T) {
 			if (got.code == 0 && args[0] != "rm") || strings.Contains(got.err, "\x1b") {
 				t.Errorf("%q: %+v", args, got)
 			}
+		}
+	}
+	// Where others could have put something, no state is kept.
+	for _, making := range []string{`ln -s "$1" "$2"`, `mkdir "$2" && chmod 777 "$2"`} {
+		dir := filepath.Join(b.dir, "kept")
+		b.sh("rm -rf \"$2\"; "+making, b.tmp, dir)
+		cmd := b.careless("bryo", "run", "-d", b.root, "true")
+		cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+dir)
+		if got := b.end(cmd); got.code != 125 || !strings.Contains(got.err, "only you can write") {
+			t.Errorf("%s: %+v", making, got)
 		}
 	}
 	list, _ := filepath.Glob(filepath.Join(b.dir, "*"))
