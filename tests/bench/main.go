@@ -80,7 +80,9 @@ type plan struct {
 }
 
 // names are the sections that -only may name.
-func names() []string { return []string{"start", "mounts", "sleepers", "memory", "filter", "detached", "net"} }
+func names() []string {
+	return []string{"start", "mounts", "sleepers", "memory", "filter", "detached", "net"}
+}
 
 func (p plan) wants(name string) bool { return slices.Contains(p.Only, name) }
 
