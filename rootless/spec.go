@@ -71,7 +71,7 @@ type ProcessSpec struct {
 	Limits     []confine.Limit
 	Caps       confine.CapChange
 	Landlock   []confine.LandlockRule
-	Seccomp    string // default, strict, off, or a profile's file; "" for default
+	Seccomp    string // default, docker, strict, off, or a profile's file; "" for default
 	StopSignal string // what bryo stop sends; "" for TERM
 	AsPID1     bool   // the command is PID 1, without bryo's init
 	Terminal   bool   // on a pseudo-terminal of its own

@@ -123,7 +123,7 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Var(&value{kind: "MODE", set: func(s string) error { return setUmask(p, s) }}, "umask", "file mode mask, octal")
 	flags.Var(capFlag(&p.Caps.Add), "cap-add", "keep a capability; sys_admin can undo masks and read-only mounts")
 	flags.Var(capFlag(&p.Caps.Drop), "cap-drop", "drop a capability, or all")
-	flags.Var(one(&p.Seccomp, "PROFILE", parseSeccomp), "seccomp", "which system calls fail: default, strict, off, or a file as Docker and podman take it")
+	flags.Var(one(&p.Seccomp, "PROFILE", parseSeccomp), "seccomp", "which system calls fail: default, docker (32-bit x86 programs, too, may make sockets by socketcall), strict, off, or a file as Docker and podman take it")
 	flags.Var(each(&p.Landlock, "ACCESS:PATH", confine.ParseLandlock), "landlock", "refuse by Landlock what no rule allows: rwx:PATH, bind:PORT, connect:PORT; scope, unscoped: abstract sockets and processes outside")
 	flags.BoolVar(&spec.BestEffort, "best-effort", false, "go without a control that the kernel refuses, and say so")
 	flags.Var(one(&p.StopSignal, "SIGNAL", parseSignal), "stop-signal", "what stops the command")

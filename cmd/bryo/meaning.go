@@ -46,7 +46,7 @@ func meanings() []meaning {
 		{"TOPIC", fromNothing, host.Topics},
 		{"SHELL", fromNothing, shells},
 		{"FILE", fromFiles, nil},
-		{"PROFILE", fromFiles, fixed("default strict off")},
+		{"PROFILE", fromFiles, fixed("default docker strict off")},
 		{"SOURCE:TARGET[:OPTION,...]", fromFiles, nil},
 		{"/dev/NAME[:/dev/NAME]", fromFiles, nil},
 		{"NET", fromNothing, fixed("user none host slirp4netns pasta join:")},

@@ -17,6 +17,7 @@ import (
 // Profiles that are no files.
 const (
 	seccompDefault = "default"
+	seccompDocker  = "docker"
 	seccompStrict  = "strict"
 	seccompOff     = "off"
 )
@@ -24,7 +25,7 @@ const (
 func parseSeccomp(text string) (string, error) {
 	switch text {
 	case "":
-		return "", errors.New("an empty profile; write default, strict, off or a file's path")
+		return "", errors.New("an empty profile; write default, docker, strict, off or a file's path")
 	case "unconfined":
 		return seccompOff, nil
 	default:
@@ -82,7 +83,7 @@ func seccompCaps(spec *rootless.Spec) confine.Caps {
 // by the executable.
 func seccompText(name string) ([]byte, error) {
 	path := name
-	if name == seccompDefault || name == seccompStrict {
+	if name == seccompDefault || name == seccompDocker || name == seccompStrict {
 		path = "/proc/self/exe"
 		var st unix.Stat_t
 		err := unix.Stat(path, &st)
@@ -90,7 +91,7 @@ func seccompText(name string) ([]byte, error) {
 	}
 	file, err := os.Open(path) //nolint:gosec // the user names it
 	if err != nil {
-		return nil, fmt.Errorf("--seccomp: %w\nfix: write default, strict, off, or the path of a profile", err)
+		return nil, fmt.Errorf("--seccomp: %w\nfix: write default, docker, strict, off, or the path of a profile", err)
 	}
 	defer file.Close()
 	const most = 4 << 20
@@ -105,6 +106,8 @@ func seccompProfile(name string, text []byte) (*confine.Profile, error) {
 	switch name {
 	case seccompDefault:
 		return confine.DefaultProfile(), nil
+	case seccompDocker:
+		return confine.DockerProfile(), nil
 	case seccompStrict:
 		p := confine.DefaultProfile()
 		p.Strict()

@@ -27,11 +27,17 @@ var (
 
 // DefaultProfile is the profile that a container has unless told.
 func DefaultProfile() *Profile {
+	p := DockerProfile()
+	p.seeSockets()
+	return p
+}
+
+// DockerProfile is Moby's as it is.
+func DockerProfile() *Profile {
 	p, err := ParseProfile(mobyProfile)
 	if err != nil {
 		panic("confine: the default profile: " + err.Error()) // a test reads it
 	}
-	p.seeSockets()
 	return p
 }
 
@@ -78,7 +84,7 @@ func encode(program []unix.SockFilter) []byte {
 
 // Seccomp is a container's filter.
 type Seccomp struct {
-	Profile string // default, strict, off, or the file it is from
+	Profile string // default, docker, strict, off, or the file it is from
 	Hash    string `json:",omitempty"` // of the filter, once it is summed up
 	Filter  []byte `json:",omitempty"`
 }
