@@ -67,6 +67,7 @@ type Plan struct {
 	Entries  []Entry // Layer: what the root is put together from, if it cannot be one overlay
 	Proc     ProcMode
 	Sys      SysMode
+	Cgroup   bool   // the container's cgroups, read-only, are at /sys/fs/cgroup
 	HostIPC  bool   // /dev/shm is the host's, and there are no message queues
 	ShmSize  uint64 // bytes
 	Devices  []Device

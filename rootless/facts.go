@@ -3,6 +3,7 @@ package rootless
 import (
 	"bryo/fsroot"
 	"bryo/idmap"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 	"bryo/rootless/tty"
@@ -26,6 +27,7 @@ type Facts struct {
 	Seccomp            confine.Seccomp
 	Limits             map[int]uint64 // hard limits by RLIMIT_*
 	Net                NetFacts
+	Cgroup             cgroup.Facts // only if limits are asked for
 	// /etc/resolv.conf and /etc/hosts of the host, or of the container whose
 	// network is joined: that one may write what it likes.
 	Resolver, Hosts string
@@ -49,6 +51,7 @@ type Kernel struct {
 	TimeOnExec   bool // execve enters a new time namespace, 6.2
 	MountSetattr bool // mount_setattr, 5.12
 	Overlay      bool // overlay in a user namespace, 5.11
+	CountsInside bool // RLIMIT_NPROC counts by user namespace, 5.14
 }
 
 // RootFacts is what the root file system holds.

@@ -96,6 +96,9 @@ func printPlan(w io.Writer, plan *rootless.Plan) error {
 	printNetwork(row, &plan.Network)
 	printRoot(row, plan)
 	row("host name", "%s", plan.Hostname)
+	if plan.Cgroup.On() {
+		row("limits", "%s, in a cgroup of its own", plan.Cgroup.Limits.String())
+	}
 	row("capabilities", "%s", strings.Join(plan.Process.Caps.Names(), " "))
 	row("system calls", "%s", plan.Process.Seccomp)
 	row("confinement", "no_new_privs, own session and keyring, clean environment, no inherited descriptors")

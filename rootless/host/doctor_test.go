@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/idmap"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/ns"
 )
 
@@ -29,6 +30,10 @@ func healthy() *symptoms {
 		network: connection{program: "/usr/bin/bryo-net", ping: works},
 		runtime: directory{path: "/run/user/1000", owner: 1000, writable: true},
 		home:    directory{path: "/home/alice", owner: 1000, writable: true, mount: "/home"},
+		cgroup: cgroup.Facts{
+			Unified: true, Program: "/usr/bin/bryo-cgroup",
+			Manager: cgroup.Manager{Socket: "/run/user/1000/bus", Controllers: cgroup.All()},
+		},
 	}
 	for i, name := range []string{"newuidmap", "newgidmap"} {
 		s.helpers[i] = helper{name: name, path: "/usr/bin/" + name, setuid: true, run: true, wrote: true}

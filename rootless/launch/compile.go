@@ -39,6 +39,12 @@ func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
 		p.Syscall(unix.SYS_UNSHARE, program.Num(unix.CLONE_NEWTIME))
 		writeFile(p, "set clock offsets", "/proc/self/timens_offsets", plan.Offsets)
 	}
+	if plan.Cgroup.On() && plan.Namespaces[ns.Cgroup].Mode == ns.Own {
+		// clone3 would make the parent's cgroup its root: only now is this
+		// process in its own.
+		p.Step("make", "a cgroup namespace")
+		p.Syscall(unix.SYS_UNSHARE, program.Num(unix.CLONE_NEWCGROUP))
+	}
 	if !plan.IDs.Helpers {
 		mapOne(p, plan)
 	}

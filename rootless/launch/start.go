@@ -10,6 +10,7 @@ import (
 
 	"bryo/netslirp"
 	"bryo/rootless"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/ns"
 	"bryo/rootless/program"
 )
@@ -27,6 +28,7 @@ type Container struct {
 	image  descriptor    // the sealed stage, which can supervise, too
 	master descriptor    // of the container's terminal, if it has one
 	net    *network
+	group  *cgroup.Group // that is to be removed; nil without
 }
 
 // A StepError is a system call of the launch that the kernel refused.
@@ -67,6 +69,7 @@ type launch struct {
 	pidfd    descriptor
 	master   descriptor
 	held     *program.Held
+	group    *cgroup.Group // nil without
 }
 
 // Start makes the container and returns once its command has been executed.
@@ -81,6 +84,9 @@ func Start(plan *rootless.Plan) (*Container, error) {
 	flags := plan.Namespaces.CloneFlags()
 	if plan.Offsets != "" {
 		flags &^= unix.CLONE_NEWTIME // see compileSetup
+	}
+	if plan.Cgroup.On() {
+		flags &^= unix.CLONE_NEWCGROUP // see compileSetup
 	}
 	return start(plan, flags, compileSetup, compileStage)
 }
@@ -102,7 +108,10 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 	if err := l.prepare(setup, stage); err != nil {
 		return nil, err
 	}
-	child, err := program.Start(l.setup, namespaces, l.errors.write.fd())
+	if err := l.limit(); err != nil {
+		return nil, err
+	}
+	child, err := l.clone(namespaces)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +132,7 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 		return nil, err
 	}
 	c.PID, c.PIDFD, c.image, c.master = l.pid, l.pidfd.fd(), l.image, l.master
-	c.net = l.net
+	c.net, c.group = l.net, l.keepGroup()
 	l.pidfd, l.image, l.master = descriptor{}, descriptor{}, descriptor{}
 	return c, nil
 }
@@ -303,6 +312,7 @@ func (l *launch) abort() {
 	_, _ = wait(l.pid)
 	_ = l.child.Release()
 	l.net.ended()
+	_ = l.ungroup()
 }
 
 // wait waits for a child to end.
@@ -319,6 +329,9 @@ func wait(pid int) (unix.WaitStatus, error) {
 func (l *launch) close() {
 	if l.net != nil {
 		l.net.close()
+	}
+	if l.group != nil {
+		l.group.Close()
 	}
 	for _, p := range []*pipe{&l.errors, &l.maps, &l.terminal} {
 		p.close()
