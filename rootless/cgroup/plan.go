@@ -140,7 +140,7 @@ func (facts *Facts) refusal(need []string) *Refusal {
 	case m.Socket == "" && len(facts.Places) > 0:
 		missing = lacking(need, facts.Places[0].Controllers)
 		return &Refusal{
-			ID:  "few-controllers",
+			ID:  "no-controller",
 			Why: fmt.Sprintf("the cgroup %s, which is yours, has no controller %s", facts.Places[0].Path, strings.Join(missing, ", ")),
 			Fix: "have whoever delegates it enable them in the cgroups above; or " + without,
 		}
@@ -159,7 +159,7 @@ func (facts *Facts) refusal(need []string) *Refusal {
 	case len(missing) > 0:
 		const dir = "/etc/systemd/system/user@.service.d"
 		return &Refusal{
-			ID:  "few-controllers",
+			ID:  "no-controller",
 			Why: "systemd does not delegate the controller " + strings.Join(missing, ", ") + " to users here",
 			Fix: "put \"[Service]\" and \"Delegate=cpu cpuset io memory pids\" into " + dir + "/delegate.conf (bryo doctor --fix-script cgroup), and log in again",
 			Script: "mkdir -p " + dir + "\nprintf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' >" + dir + "/delegate.conf\n" +

@@ -10,7 +10,9 @@ import (
 func (s *symptoms) cgroupFindings() []Finding {
 	refusal := s.cgroup.Lacks(cgroup.Few()...)
 	if refusal == nil {
-		refusal = s.cgroup.Lacks(cgroup.All()...)
+		if refusal = s.cgroup.Lacks(cgroup.All()...); refusal != nil {
+			refusal.ID = "few-controllers"
+		}
 	}
 	if refusal == nil {
 		return []Finding{{ID: "cgroup", Topic: onCgroup, Cause: "containers can have cgroups, with all controllers: " + strings.Join(cgroup.All(), " ")}}
