@@ -213,7 +213,9 @@ func (g *Group) make(limits *Limits, place Place) error {
 	}
 	g.FD = fd
 	for _, s := range limits.Settings() {
-		if err := set(g.FD, s); err != nil {
+		switch err := set(g.FD, s); {
+		case errors.Is(err, unix.ERANGE) && s.File == cpusetCPUs:
+		case err != nil:
 			return err
 		}
 	}
@@ -250,8 +252,8 @@ func withoutSwap() error {
 	}
 }
 
-// check compares what the kernel made of processors that may not be there: it
-// takes any list, and gives others.
+// check compares what the kernel made of processors that may not be there: some
+// lists it refuses, for others it gives others.
 func (g *Group) check(limits *Limits) error {
 	if limits.CPUs == "" {
 		return nil

@@ -101,7 +101,7 @@ func (l *Limits) Settings() []Setting {
 		list = append(list, Setting{File: "pids.max", Value: number(l.PIDs)})
 	}
 	if l.CPUs != "" {
-		list = append(list, Setting{File: "cpuset.cpus", Value: l.CPUs})
+		list = append(list, Setting{File: cpusetCPUs, Value: l.CPUs})
 	}
 	if l.IOWeight != 0 {
 		const bfqMost = 1000 // of a scheduler with weights of its own
@@ -113,7 +113,11 @@ func (l *Limits) Settings() []Setting {
 	return list
 }
 
-const swapMax = "memory.swap.max"
+// Files that not every kernel has, or takes.
+const (
+	swapMax    = "memory.swap.max"
+	cpusetCPUs = "cpuset.cpus"
+)
 
 // String is the limits as a person reads them.
 func (l *Limits) String() string {

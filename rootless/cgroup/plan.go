@@ -111,7 +111,11 @@ func (pl *Plan) Enter(facts *Facts) (Plan, error) {
 	if facts.Entered == "" {
 		return Plan{}, fmt.Errorf("the container's cgroup is not to be found, and a command outside of it would have no limits\nfix: bryo stop and bryo start the container")
 	}
-	return Plan{Limits: pl.Limits, Socket: pl.Socket, Program: facts.Program, Unit: path.Base(path.Dir(facts.Entered)), Entered: facts.Entered}, nil
+	in := Plan{Limits: pl.Limits, Socket: pl.Socket, Program: facts.Program, Unit: path.Base(path.Dir(facts.Entered)), Entered: facts.Entered}
+	if in.Socket != "" && !(strings.HasPrefix(in.Unit, prefix) && strings.HasSuffix(in.Unit, scope)) {
+		return Plan{}, fmt.Errorf("the container has moved itself to the cgroup %s\nfix: bryo stop and bryo start the container", facts.Entered)
+	}
+	return in, nil
 }
 
 func lacking(need, have []string) []string {
