@@ -137,8 +137,7 @@ func TestDecide(t *testing.T) {
 		c.change(limits, facts)
 		pl, err := Decide(limits, facts, "0123")
 		got := pl.Unit + pl.Place.Path
-		var refusal *Refusal
-		if errors.As(err, &refusal) {
+		if refusal, is := errors.AsType[*RefusedError](err); is {
 			got = refusal.Why
 			if refusal.Fix == "" || refusal.ID == "" || strings.Count(err.Error(), "\n") != 1 {
 				t.Errorf("%s: %q", c.name, err)

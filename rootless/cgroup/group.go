@@ -1,8 +1,10 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -52,25 +54,35 @@ func manager() Manager {
 	return m
 }
 
-// places are the user's own cgroups, this process's and those above it.
+// places are the user's own cgroups, this process's and those above it. Its own,
+// whose limits hold for what is below, is the first if nobody else is in it.
 func places(self string) []Place {
-	var list []Place
-	for dir := self; ; dir = path.Dir(dir) {
-		at := filepath.Join(Root, dir)
-		for _, file := range []string{"", "cgroup.procs", "cgroup.subtree_control"} {
-			if unix.Access(filepath.Join(at, file), unix.W_OK) != nil {
-				return list
-			}
-		}
+	var list, above []Place
+	for dir := self; writable(filepath.Join(Root, dir)); dir = path.Dir(dir) {
 		if dir == self {
-			list = append(list, Place{dir, words(filepath.Join(at, "cgroup.controllers")), true})
+			list = []Place{{dir, words(filepath.Join(Root, dir, "cgroup.controllers")), true}}
 		} else {
-			list = append([]Place{{dir, words(filepath.Join(at, "cgroup.subtree_control")), false}}, list...)
+			above = append(above, Place{dir, words(filepath.Join(Root, dir, "cgroup.subtree_control")), false})
 		}
 		if dir == "/" {
-			return list
+			break
 		}
 	}
+	inside := words(filepath.Join(Root, self, "cgroup.procs"))
+	if alone := len(inside) == 1 && inside[0] == strconv.Itoa(unix.Getpid()); alone && path.Base(self) != own {
+		return append(list, above...)
+	}
+	return append(above, list...)
+}
+
+// writable says whether cgroups can be made in one, and processes moved there.
+func writable(dir string) bool {
+	for _, file := range []string{"", "cgroup.procs", "cgroup.subtree_control"} {
+		if unix.Access(filepath.Join(dir, file), unix.W_OK) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func words(file string) []string {
@@ -187,17 +199,14 @@ func (g *Group) make(limits *Limits, place Place) error {
 		return err
 	}
 	if place.Move {
-		if err := unix.Mkdirat(g.Base, own, dirMode); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("make the cgroup %s: %w", own, err)
-		}
-		if err := set(g.Base, Setting{File: own + "/cgroup.procs", Value: "0"}); err != nil {
+		if err := g.leave(); err != nil {
 			return err
 		}
 	}
-	need := limits.Controllers()
-	enable := Setting{File: "cgroup.subtree_control", Value: "+" + strings.Join(need, " +")}
+	enable := Setting{File: "cgroup.subtree_control", Value: "+" + strings.Join(limits.Controllers(), " +")}
 	if err := set(g.Base, enable); errors.Is(err, unix.EBUSY) {
-		return &Refusal{
+		return &RefusedError{
+			ID:  "no-cgroup",
 			Why: "the cgroup " + place.Path + " is yours, but has other processes beside bryo, and so cannot give controllers to others",
 			Fix: "start bryo by itself in a cgroup (systemd-run --user --scope -p Delegate=yes bryo ...), or move the others into one below it",
 		}
@@ -212,9 +221,21 @@ func (g *Group) make(limits *Limits, place Place) error {
 		return fmt.Errorf("open the cgroup %s: %w", g.Name, err)
 	}
 	g.FD = fd
+	return g.limit(limits)
+}
+
+// leave moves this process out of base, and below it.
+func (g *Group) leave() error {
+	if err := unix.Mkdirat(g.Base, own, dirMode); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("make the cgroup %s: %w", own, err)
+	}
+	return set(g.Base, Setting{File: own + "/cgroup.procs", Value: "0"})
+}
+
+func (g *Group) limit(limits *Limits) error {
 	for _, s := range limits.Settings() {
 		switch err := set(g.FD, s); {
-		case errors.Is(err, unix.ERANGE) && s.File == cpusetCPUs:
+		case errors.Is(err, unix.ERANGE) && s.File == cpusetCPUs: // check tells
 		case err != nil:
 			return err
 		}
@@ -246,7 +267,7 @@ func withoutSwap() error {
 	if err == nil && strings.Count(string(text), "\n") <= 1 {
 		return nil
 	}
-	return &Refusal{
+	return &RefusedError{
 		Why: "--memory: this kernel does not count swap, and the container could fill all of it",
 		Fix: "boot with swapaccount=1, or say --memory-swap -1 if that may be",
 	}
@@ -262,8 +283,17 @@ func (g *Group) check(limits *Limits) error {
 	if err != nil {
 		return err
 	}
-	if set, err := parseSet(text); err != nil || formatSet(set) != limits.CPUs {
-		return fmt.Errorf("--cpuset %s: of these there are only %s for you\nfix: choose among those", limits.CPUs, text)
+	there, err := parseSet(text)
+	if err != nil {
+		return err
+	}
+	asked, err := parseSet(limits.CPUs)
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(asked, func(n int, _ bool) bool { return !there[n] })
+	if got := formatSet(asked); got != limits.CPUs {
+		return fmt.Errorf("--cpuset %s: of these processors you have %s\nfix: choose among %s", limits.CPUs, cmp.Or(got, "none"), text)
 	}
 	return nil
 }
@@ -279,7 +309,7 @@ func read(dir int, name string) (string, error) {
 	buf := make([]byte, most)
 	n, err := file.Read(buf)
 	if n == 0 && err != nil {
-		return "", nil //nolint:nilerr // an empty file
+		return "", nil
 	}
 	return strings.TrimSpace(string(buf[:n])), nil
 }

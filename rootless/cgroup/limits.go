@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -41,9 +42,9 @@ func (l *Limits) Check() error {
 	switch {
 	case l.Swap == 0:
 	case l.Memory == 0:
-		return fmt.Errorf("--memory-swap limits memory and swap together\nfix: give --memory, too")
+		return errors.New("--memory-swap limits memory and swap together\nfix: give --memory, too")
 	case l.Swap < l.Memory:
-		return fmt.Errorf("--memory-swap is memory and swap together, and less than --memory\nfix: at least --memory, which means no swap, or -1 for no limit")
+		return errors.New("--memory-swap is memory and swap together, and less than --memory\nfix: at least --memory, which means no swap, or -1 for no limit")
 	}
 	return nil
 }

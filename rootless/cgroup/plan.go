@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -49,14 +50,14 @@ func (pl *Plan) On() bool { return pl.Name != "" || pl.Entered != "" }
 // itself.
 func (pl *Plan) Lasts() bool { return pl.Name != "" && pl.Socket == "" }
 
-// A Refusal is why limits cannot be set here.
-type Refusal struct {
+// A RefusedError is why limits cannot be set here.
+type RefusedError struct {
 	ID       string // of doctor's finding
 	Why, Fix string
 	Script   string // for the administrator; may be empty
 }
 
-func (r *Refusal) Error() string { return r.Why + "\nfix: " + r.Fix }
+func (r *RefusedError) Error() string { return r.Why + "\nfix: " + r.Fix }
 
 // prefix begins the names of what bryo makes; own is where it goes itself.
 const (
@@ -82,7 +83,7 @@ func Decide(limits *Limits, facts *Facts, id string) (Plan, error) {
 
 // find is who makes a cgroup with these controllers. Where systemd is, it
 // alone does.
-func (facts *Facts) find(need []string) (Plan, *Refusal) {
+func (facts *Facts) find(need []string) (Plan, *RefusedError) {
 	m := &facts.Manager
 	switch {
 	case !facts.Unified:
@@ -101,7 +102,7 @@ func (facts *Facts) find(need []string) (Plan, *Refusal) {
 }
 
 // Lacks is why cgroups with these controllers cannot be had; nil if they can.
-func (facts *Facts) Lacks(need ...string) *Refusal {
+func (facts *Facts) Lacks(need ...string) *RefusedError {
 	_, refusal := facts.find(need)
 	return refusal
 }
@@ -109,7 +110,7 @@ func (facts *Facts) Lacks(need ...string) *Refusal {
 // Enter is the Plan of one more command in a container.
 func (pl *Plan) Enter(facts *Facts) (Plan, error) {
 	if facts.Entered == "" {
-		return Plan{}, fmt.Errorf("the container's cgroup is not to be found, and a command outside of it would have no limits\nfix: bryo stop and bryo start the container")
+		return Plan{}, errors.New("the container's cgroup is not to be found, and a command outside of it would have no limits\nfix: bryo stop and bryo start the container")
 	}
 	in := Plan{Limits: pl.Limits, Socket: pl.Socket, Program: facts.Program, Unit: path.Base(path.Dir(facts.Entered)), Entered: facts.Entered}
 	if in.Socket != "" && !(strings.HasPrefix(in.Unit, prefix) && strings.HasSuffix(in.Unit, scope)) {
@@ -130,39 +131,39 @@ func Few() []string { return []string{cpu, memory, pids} }
 func All() []string { return []string{cpu, cpuset, io, memory, pids} }
 
 // refusal is why controllers cannot be had, and what mends it.
-func (facts *Facts) refusal(need []string) *Refusal {
+func (facts *Facts) refusal(need []string) *RefusedError {
 	const without = "do without: --ulimit limits each process"
 	m := &facts.Manager
 	missing := lacking(need, m.Controllers)
 	switch {
 	case !facts.Unified:
-		return &Refusal{
+		return &RefusedError{
 			ID:  "no-cgroup2",
 			Why: "limits need cgroup v2 at " + Root + ", and this host has the older version there, or none",
 			Fix: "boot with systemd.unified_cgroup_hierarchy=1 (in a container: see that it has cgroup v2); or " + without,
 		}
 	case m.Socket == "" && len(facts.Places) > 0:
 		missing = lacking(need, facts.Places[0].Controllers)
-		return &Refusal{
+		return &RefusedError{
 			ID:  "no-controller",
 			Why: fmt.Sprintf("the cgroup %s, which is yours, has no controller %s", facts.Places[0].Path, strings.Join(missing, ", ")),
 			Fix: "have whoever delegates it enable them in the cgroups above; or " + without,
 		}
 	case m.Socket == "":
-		return &Refusal{
+		return &RefusedError{
 			ID:  "no-cgroup",
 			Why: "no cgroup is delegated to you: systemd's user manager is not running, and the cgroup " + facts.Self + " is not yours",
 			Fix: "sudo loginctl enable-linger $(id -un), or log in with ssh instead of su and sudo; as a service: Delegate=yes",
 		}
 	case facts.Program == "":
-		return &Refusal{
+		return &RefusedError{
 			ID:  "no-bryo-cgroup",
 			Why: "the executable bryo-cgroup is missing, which asks systemd for a cgroup",
 			Fix: "install it beside bryo, or in ../libexec/bryo",
 		}
 	case len(missing) > 0:
 		const dir = "/etc/systemd/system/user@.service.d"
-		return &Refusal{
+		return &RefusedError{
 			ID:  "no-controller",
 			Why: "systemd does not delegate the controller " + strings.Join(missing, ", ") + " to users here",
 			Fix: "put \"[Service]\" and \"Delegate=cpu cpuset io memory pids\" into " + dir + "/delegate.conf (bryo doctor --fix-script cgroup), and log in again",
@@ -170,7 +171,7 @@ func (facts *Facts) refusal(need []string) *Refusal {
 				"systemctl daemon-reload\necho 'users have it from their next login on'\n",
 		}
 	}
-	return &Refusal{ID: "no-cgroup", Why: "no limits can be set", Fix: without}
+	return &RefusedError{ID: "no-cgroup", Why: "no limits can be set", Fix: without}
 }
 
 // Parse reads /proc/PID/cgroup, and returns the cgroup of v2: cgroups(7).
