@@ -441,10 +441,10 @@ func TestCapabilitiesOfTheBoundingSet(t *testing.T) {
 // calls from elsewhere, makes it.
 func TestCgroupNamespaceIsMadeInTheCgroup(t *testing.T) {
 	limited := func(s *rootless.Spec, f *rootless.Facts) {
-		s.Limits.PIDs = 9
+		s.Limits.CPUs = "0"
 		f.Cgroup = cgroup.Facts{Unified: true, Program: "/usr/bin/bryo-cgroup", Manager: cgroup.Manager{Socket: "/run/user/1000/bus", Controllers: cgroup.All()}}
 	}
-	const step = "make a cgroup namespace"
+	const step, affinity = "make a cgroup namespace", "take the cgroup's processors"
 	for _, c := range []struct {
 		name   string
 		change func(*rootless.Spec, *rootless.Facts)
@@ -457,6 +457,9 @@ func TestCgroupNamespaceIsMadeInTheCgroup(t *testing.T) {
 		list := steps(t, compileSetup(compile(t, c.change), anyFDs()))
 		if got := slices.Contains(list, step); got != c.want {
 			t.Errorf("%s: %t, %v", c.name, got, list)
+		}
+		if c.want && (!slices.Contains(list, affinity) || !slices.Contains(steps(t, compileEnter(compile(t, c.change), anyFDs())), affinity)) {
+			t.Errorf("%s: it keeps the processors that bryo has", c.name)
 		}
 		if at := slices.Index(list, "mount /sys/fs/cgroup"); (at >= 0) != c.want || at >= 0 && at < slices.Index(list, step) {
 			t.Errorf("%s: /sys/fs/cgroup is step %d", c.name, at)
