@@ -113,7 +113,7 @@ func (pl *Plan) Enter(facts *Facts) (Plan, error) {
 		return Plan{}, errors.New("the container's cgroup is not to be found, and a command outside of it would have no limits\nfix: bryo stop and bryo start the container")
 	}
 	in := Plan{Limits: pl.Limits, Socket: pl.Socket, Program: facts.Program, Unit: path.Base(path.Dir(facts.Entered)), Entered: facts.Entered}
-	if in.Socket != "" && !(strings.HasPrefix(in.Unit, prefix) && strings.HasSuffix(in.Unit, scope)) {
+	if in.Socket != "" && !isScope(in.Unit) {
 		return Plan{}, fmt.Errorf("the container has moved itself to the cgroup %s\nfix: bryo stop and bryo start the container", facts.Entered)
 	}
 	return in, nil
@@ -189,6 +189,7 @@ func Parse(text string) (cgroup string, ok bool) {
 func managed(cgroup string) bool { return strings.Contains(cgroup, "/user@") }
 
 func ours(cgroup string) bool {
-	unit := path.Base(path.Dir(cgroup))
-	return path.Base(cgroup) == own && strings.HasPrefix(unit, prefix) && strings.HasSuffix(unit, scope)
+	return path.Base(cgroup) == own && isScope(path.Base(path.Dir(cgroup)))
 }
+
+func isScope(unit string) bool { return strings.HasPrefix(unit, prefix) && strings.HasSuffix(unit, scope) }
