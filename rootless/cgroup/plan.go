@@ -192,4 +192,6 @@ func ours(cgroup string) bool {
 	return path.Base(cgroup) == own && isScope(path.Base(path.Dir(cgroup)))
 }
 
-func isScope(unit string) bool { return strings.HasPrefix(unit, prefix) && strings.HasSuffix(unit, scope) }
+func isScope(unit string) bool {
+	return strings.HasPrefix(unit, prefix) && strings.HasSuffix(unit, scope)
+}
