@@ -1,6 +1,7 @@
 package rootless
 
 import (
+	"errors"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +15,9 @@ import (
 func compileLimits(spec *Spec, facts *Facts, pl *Plan) (err error) {
 	if !spec.Limits.Any() {
 		return nil
+	}
+	if spec.Limits.PIDs == 1 && !spec.Process.AsPID1 {
+		return errors.New("--pids-limit 1: that one is init\nfix: at least 2, or --as-pid-1")
 	}
 	if pl.Cgroup, err = cgroup.Decide(&spec.Limits, &facts.Cgroup, facts.ID); err == nil {
 		pl.Root.Cgroup = pl.Namespaces[ns.Cgroup].Mode == ns.Own

@@ -43,7 +43,7 @@ func TestLimitsOnTheWholeContainer(t *testing.T) {
 	decide(t, []decision{
 		{"none", nothing, unit, ""},
 		{"none, though they could be had", asked(cgroup.Limits{}), unit, ""},
-		{"memory", asked(cgroup.Limits{Memory: 4096}), unit, "bryo-0123456789ab.scope shown"},
+		{"memory", asked(cgroup.Limits{Memory: 1 << 20}), unit, "bryo-0123456789ab.scope shown"},
 		{"the host's cgroup namespace shows none", asked(few, host(ns.Cgroup)), unit, "bryo-0123456789ab.scope"},
 		{"a joined network", asked(few, join(ns.Net)), unit, "bryo-0123456789ab.scope shown"},
 		{"processes: each id may have what it could", asked(few), limits, "core=0:0 nofile=1024:524288 nproc=4096:4096"},
@@ -55,7 +55,7 @@ func TestLimitsOnTheWholeContainer(t *testing.T) {
 	})
 	for name, change := range map[string]func(*Spec, *Facts){
 		"many ids":                         asked(few, nowhere),
-		"memory, too":                      asked(cgroup.Limits{PIDs: 20, Memory: 4096}, nowhere, single),
+		"memory, too":                      asked(cgroup.Limits{PIDs: 20, Memory: 1 << 20}, nowhere, single),
 		"a kernel that counts all over":    asked(few, nowhere, single, func(_ *Spec, f *Facts) { f.Kernel.CountsInside = false }),
 		"root of the host, who may exceed": asked(few, nowhere, single, func(_ *Spec, f *Facts) { f.Self.UID = 0 }),
 		"somebody else's user namespace":   asked(few, nowhere, join(ns.Net)),
@@ -71,11 +71,24 @@ func TestLimitsOnTheWholeContainer(t *testing.T) {
 	}
 }
 
+func TestOneProcessIsInit(t *testing.T) {
+	spec, facts := good()
+	delegated(facts)
+	spec.Limits.PIDs = 1
+	if _, err := Compile(spec, facts); err == nil || !strings.Contains(err.Error(), "at least 2") {
+		t.Errorf("init and a command are one process: %v", err)
+	}
+	spec.Process.AsPID1 = true
+	if _, err := Compile(spec, facts); err != nil {
+		t.Error(err)
+	}
+}
+
 // A command never enters a limited container without its limits.
 func TestExecEntersTheCgroup(t *testing.T) {
 	spec, facts := good()
 	delegated(facts)
-	spec.Limits.Memory = 4096
+	spec.Limits.Memory = 1 << 20
 	pl, err := Compile(spec, facts)
 	if err != nil {
 		t.Fatal(err)

@@ -95,10 +95,11 @@ func TestCheck(t *testing.T) {
 		limits Limits
 		says   string
 	}{
-		{Limits{Memory: 2, Swap: 2}, ""},
-		{Limits{Memory: 2, Swap: Unlimited}, ""},
+		{Limits{Memory: 1 << 20, Swap: 1 << 20}, ""},
+		{Limits{Memory: 1 << 20, Swap: Unlimited}, ""},
 		{Limits{Swap: 2}, "give --memory, too"},
-		{Limits{Memory: 2, Swap: 1}, "less than --memory"},
+		{Limits{Memory: 1 << 20, Swap: 1}, "less than --memory"},
+		{Limits{Memory: 1<<20 - 1}, "at least 1m"},
 	} {
 		if err := c.limits.Check(); (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%+v: %v, want %q", c.limits, err, c.says)

@@ -39,7 +39,10 @@ func (l *Limits) Any() bool { return *l != Limits{} }
 
 // Check refuses what contradicts itself.
 func (l *Limits) Check() error {
+	const least = 1 << 20 // or the kernel kills what makes the container, and bryo with it
 	switch {
+	case l.Memory != 0 && l.Memory < least:
+		return errors.New("--memory: no container is made in so little\nfix: at least 1m")
 	case l.Swap == 0:
 	case l.Memory == 0:
 		return errors.New("--memory-swap limits memory and swap together\nfix: give --memory, too")

@@ -131,6 +131,9 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 		l.abort()
 		return nil, err
 	}
+	if plan.Describe && plan.Cgroup.On() {
+		c.inode(l.pid, ns.Cgroup, ns.Cgroup.File()) // it was made later than the others
+	}
 	c.PID, c.PIDFD, c.image, c.master = l.pid, l.pidfd.fd(), l.image, l.master
 	c.net, c.group = l.net, l.keepGroup()
 	l.pidfd, l.image, l.master = descriptor{}, descriptor{}, descriptor{}
@@ -143,10 +146,14 @@ func (c *Container) describe(pid int) {
 		if k == ns.Time {
 			file = "time_for_children" // it enters with the stage: see compileSetup
 		}
-		var st unix.Stat_t
-		if unix.Stat("/proc/"+strconv.Itoa(pid)+"/ns/"+file, &st) == nil {
-			c.Namespaces[k] = st.Ino
-		}
+		c.inode(pid, k, file)
+	}
+}
+
+func (c *Container) inode(pid int, k ns.Kind, file string) {
+	var st unix.Stat_t
+	if unix.Stat("/proc/"+strconv.Itoa(pid)+"/ns/"+file, &st) == nil {
+		c.Namespaces[k] = st.Ino
 	}
 }
 
