@@ -35,8 +35,13 @@ test: ## vet, then run the tests (TESTFLAGS: flags for go test)
 	$(GO) vet ./...
 	$(GO) test $(TESTFLAGS) ./...
 
-test-vm: ## run the launch on arm64, on a Debian kernel in qemu
-	@status=0; tests/vm/arm64 || status=$$?; [[ $$status == 0 || $$status == 77 ]]
+test-vm: ## run tests with systemd on several kernels, and the launch on arm64, in qemu
+	@failed=0; \
+	run() { local status=0; echo "=== $$*"; "$$@" || status=$$?; [[ $$status == 0 || $$status == 77 ]] || failed=1; }; \
+	for mode in user login su plain service; do run tests/vm/amd64 -m $$mode; done; \
+	for kernel in bullseye trixie backports; do run tests/vm/amd64 -k $$kernel; done; \
+	run tests/vm/arm64; \
+	exit $$failed
 
 lint: $(LINT) ## check style, formatting, go.mod and the arm64 build
 	$(LINT) run ./...

@@ -145,8 +145,7 @@ func (b *Builder) attachSys() {
 		b.p.Compare(b.sys, ^uint64(0), 0, program.Errno(unix.EEXIST))
 		fresh = b.p.SkipOn(program.Errno(unix.EEXIST))
 	}
-	const small = 4096
-	tmpfs := b.tmpfs(0o755, small, kernelAttributes|unix.MOUNT_ATTR_RDONLY)
+	tmpfs := b.emptySys()
 	if b.plan.Sys == EmptySys {
 		empty = tmpfs
 	} else {
@@ -155,6 +154,33 @@ func (b *Builder) attachSys() {
 	}
 	b.p.MoveMount(empty, b.standardDir(sysDir))
 	b.sys = empty
+	if b.plan.Cgroup {
+		b.attachCgroup()
+		b.makeReadOnly(b.sys, kernelAttributes, 0)
+	}
+}
+
+// emptySys stands in for a sysfs: nothing is there, but what is mounted on.
+func (b *Builder) emptySys() program.Arg {
+	const small = 4096
+	if !b.plan.Cgroup {
+		return b.tmpfs(0o755, small, kernelAttributes|unix.MOUNT_ATTR_RDONLY)
+	}
+	sys := b.tmpfs(0o755, small, kernelAttributes)
+	for _, dir := range parents("/" + cgroupDir + "/.") {
+		b.p.Mkdirat(sys, dir, 0o755)
+	}
+	return sys
+}
+
+// attachCgroup shows the cgroups that the container's cgroup namespace has. It
+// can write none, its own limits above all.
+func (b *Builder) attachCgroup() {
+	b.p.Step("mount", "/"+sysDir+"/"+cgroupDir)
+	fs := b.open("cgroup2")
+	b.p.FsconfigCreate(fs)
+	mount := b.p.Fsmount("cgroup2", fs, kernelAttributes|unix.MOUNT_ATTR_RDONLY)
+	b.p.MoveMount(mount, b.p.Openat2("cgroup", b.sys, cgroupDir, openPath|unix.O_DIRECTORY, 0, kernelResolve))
 }
 
 // maskProc covers what must not be seen and makes read-only what must not be

@@ -68,6 +68,7 @@ type Plan struct {
 	Entries    []Entry // Layer: what the root is put together from, if it cannot be one overlay
 	Proc       ProcMode
 	Sys        SysMode
+	Cgroup     bool     // the container's cgroups, read-only, are at /sys/fs/cgroup
 	Throttles  []string // processors' directories of thermal events, below /sys
 	HostIPC    bool     // /dev/shm is the host's, and there are no message queues
 	ShmSize    uint64   // bytes

@@ -93,6 +93,8 @@ const (
 	procDir = "proc"
 	sysDir  = "sys"
 	devDir  = "dev"
+
+	cgroupDir = "fs/cgroup" // in sysDir
 )
 
 // Standard describes what is mounted in every container of the plan.
@@ -103,6 +105,9 @@ func (pl *Plan) Standard() []string {
 	}
 	if pl.Sys == EmptySys {
 		list[1] += " (empty)"
+	}
+	if pl.Cgroup {
+		list = append(list, "/"+sysDir+"/"+cgroupDir)
 	}
 	if !pl.HostIPC {
 		list = append(list, "/dev/mqueue")

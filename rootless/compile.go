@@ -37,7 +37,7 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 		Offsets: spec.Offsets.Text(), Labels: spec.Labels, Terminal: facts.Window,
 		BestEffort: spec.BestEffort,
 	}
-	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileNetwork, compileRoot, compileProcess, compileLandlock} {
+	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileNetwork, compileRoot, compileLimits, compileProcess, compileLandlock} {
 		if err := decide(spec, facts, pl); err != nil {
 			return nil, err
 		}
@@ -64,6 +64,9 @@ func (spec *Spec) Check() error {
 		if err := s.Check(set); err != nil {
 			return err
 		}
+	}
+	if err := spec.Limits.Check(); err != nil {
+		return err
 	}
 	return spec.checkNetwork()
 }
@@ -265,7 +268,7 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 	if !path.IsAbs(p.Dir) {
 		return fmt.Errorf("working directory %q: write an absolute path", p.Dir)
 	}
-	p.Limits, err = confine.Limits(spec.Process.Limits, func(resource int) uint64 {
+	p.Limits, err = confine.Limits(processLimits(spec, facts, pl), func(resource int) uint64 {
 		if most, ok := facts.Limits[resource]; ok {
 			return most
 		}

@@ -40,6 +40,12 @@ func CompileExec(spec *Spec, pl *Plan, exec *ExecSpec, facts *Facts) (*Plan, err
 		Self: pl.Self, Hostname: pl.Hostname, Terminal: facts.Window, Entered: exec.InitFD, BestEffort: pl.BestEffort,
 	}
 	to.Root.Host = pl.Root.Host
+	if pl.Cgroup.On() {
+		var err error
+		if to.Cgroup, err = pl.Cgroup.Enter(&facts.Cgroup); err != nil {
+			return nil, err
+		}
+	}
 	if err := compileProcess(&inner, facts, to); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package rootless
 import (
 	"bryo/fsroot"
 	"bryo/idmap"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 	"bryo/rootless/tty"
@@ -27,6 +28,7 @@ type Facts struct {
 	Throttles          []string       // processors' directories of thermal events, below /sys
 	Limits             map[int]uint64 // hard limits by RLIMIT_*
 	Net                NetFacts
+	Cgroup             cgroup.Facts // only if limits are asked for
 	// /etc/resolv.conf and /etc/hosts of the host, or of the container whose
 	// network is joined: that one may write what it likes.
 	Resolver, Hosts string
@@ -52,6 +54,7 @@ type Kernel struct {
 	Overlay      bool // overlay in a user namespace, 5.11
 	Landlock     int  // version of its interface, 0 for none: landlock(7)
 	NoNewPrivs   bool // bryo itself has it already, and cannot give it up: prctl(2)
+	CountsInside bool // RLIMIT_NPROC counts by user namespace, 5.14
 }
 
 // RootFacts is what the root file system holds.

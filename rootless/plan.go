@@ -4,6 +4,7 @@ import (
 	"bryo/fsroot"
 	"bryo/idmap"
 	"bryo/netslirp"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 	"bryo/rootless/tty"
@@ -23,6 +24,7 @@ type Plan struct {
 	Hostname   string // "" leaves the host's
 	Domainname string
 	Process    Process
+	Cgroup     cgroup.Plan
 	Labels     []string
 	Terminal   tty.Size // Process.Terminal: its size at first
 	Entered    int      `json:",omitempty"` // bryo exec: a pidfd of the container's PID 1
@@ -68,6 +70,9 @@ type Process struct {
 	Init       bool // bryo's init is PID 1
 	Terminal   bool
 }
+
+// Lasts says that something has to be done when the container ends.
+func (pl *Plan) Lasts() bool { return pl.Network.Lasts() || pl.Cgroup.Lasts() }
 
 // Builder is who makes the inside of the container: root, or, where that is
 // not mapped, the user.

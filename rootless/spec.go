@@ -6,6 +6,7 @@ import (
 	"bryo/fsroot"
 	"bryo/idmap"
 	"bryo/netslirp"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 )
@@ -23,6 +24,7 @@ type Spec struct {
 	Mounts     []fsroot.Mount
 	Devices    []fsroot.Device
 	ShmSize    uint64 // bytes of /dev/shm, 0 for 64 MiB
+	Limits     cgroup.Limits
 	Hostname   string // "" for the container's id
 	Domainname string
 	Labels     []string // KEY=VALUE

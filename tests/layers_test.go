@@ -73,6 +73,7 @@ func floors() []layer {
 		{pkg: "cmd/bryo-oci", floor: 6},
 		{pkg: "cmd/bryo-net", floor: 6},
 		{pkg: "cmd/bryo-image", floor: 6},
+		{pkg: "cmd/bryo-cgroup", floor: 6},
 	}
 }
 
@@ -86,6 +87,7 @@ func confinements() []confined {
 	return []confined{
 		{"github.com/spf13/pflag", []string{"cmd/*/*.go"}},
 		{"github.com/rootless-containers/rootlesskit", []string{"idmap/*.go", "netslirp/ports/*.go", "cmd/*/*.go"}},
+		{"github.com/godbus/dbus", []string{"cmd/bryo-cgroup/*.go"}},
 		{"unsafe", []string{"rootless/program/*.go", "netslirp/stack/calls.go", "netslirp/loop/calls.go", "cmd/bryo-net/confine.go"}},
 	}
 }
@@ -94,8 +96,8 @@ func confinements() []confined {
 // for every container, and package init is paid by every start.
 func unlinked() map[string][]string {
 	return map[string][]string{
-		"cmd/bryo":       {"net/http", "gvisor.dev/gvisor", "github.com/opencontainers/runtime-spec"},
-		"cmd/bryo-oci":   {"net/http", "gvisor.dev/gvisor"},
+		"cmd/bryo":       {"net/http", "gvisor.dev/gvisor", "github.com/opencontainers/runtime-spec", "github.com/godbus/dbus"},
+		"cmd/bryo-oci":   {"net/http", "gvisor.dev/gvisor", "github.com/godbus/dbus"},
 		"cmd/bryo-image": {"gvisor.dev/gvisor"},
 	}
 }
@@ -116,6 +118,8 @@ func pure() []string {
 		"fsroot/standard.go",
 		"rootless/*.go",
 		"rootless/ns/*.go",
+		"rootless/cgroup/limits.go",
+		"rootless/cgroup/plan.go",
 		"rootless/logs/entry.go",
 		"rootless/logs/encode.go",
 		"rootless/confine/caps.go",

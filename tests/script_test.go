@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 //	await FILE            wait until the file is there and not empty
 //	newroot DIR           make a busybox root file system there
 //
-// and the conditions [subids], [debian] and [landlock:N], for version N of the
-// kernel's interface. $WORK/root is a busybox root file system of the story's
+// and the conditions [subids], [debian], [landlock:N] for version N of the kernel's
+// interface, [cgroup] (of which limits can be had) and [cgroup-all] (all limits). $WORK/root is a busybox root file system of the story's
 // own, $DEBIAN an archive of a Debian one, $BRYO the executable. Containers that
 // stay are the story's own, and end with it.
 func TestStories(t *testing.T) {
@@ -125,6 +125,9 @@ func condition(name string) (bool, error) {
 		_, err := os.Stat(debianArchive())
 		return err == nil, nil
 	}
+	if name == "cgroup" || name == "cgroup-all" {
+		return hasCgroups(name == "cgroup-all")
+	}
 	return false, fmt.Errorf("there is no condition %s", name)
 }
 
@@ -135,6 +138,21 @@ func landlock() int {
 		return 0
 	}
 	return int(version)
+}
+
+// hasCgroups asks bryo what limits can be had here.
+func hasCgroups(all bool) (bool, error) {
+	bin, err := suite.bryo()
+	if err != nil {
+		return false, err
+	}
+	findings, err := exec.CommandContext(context.Background(), bin, "doctor", "--json", "cgroup").Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) { // its exit code is a verdict on more
+		return false, err
+	}
+	has := func(id string) bool { return strings.Contains(string(findings), `"id": "`+id+`"`) }
+	return has("cgroup") || has("few-controllers") && !all, nil
 }
 
 // exitCode runs a command of a story; one that a signal ends has a code as in

@@ -99,6 +99,9 @@ func printDecisions(row rows, plan *rootless.Plan) {
 	printNetwork(row, &plan.Network)
 	printRoot(row, plan)
 	row("host name", "%s", plan.Hostname)
+	if plan.Cgroup.On() {
+		row("limits", "%s, in a cgroup of its own", plan.Cgroup.Limits.String())
+	}
 	printSecurity(row, plan)
 }
 

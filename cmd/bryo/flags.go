@@ -67,6 +67,7 @@ func runFlags(s streams) (*pflag.FlagSet, *request) {
 	netFlags(flags, &r.spec)
 	rootFlags(flags, &r.spec)
 	processFlags(flags, &r.spec)
+	limitFlags(flags, &r.spec.Limits)
 	envFlags(flags, r)
 	lifeFlags(flags, r)
 	detachFlags(flags, &r.detach)

@@ -17,13 +17,13 @@ import (
 type life struct {
 	StatusFD int    // JSON lines go there, unless it is noStatus
 	PIDFile  string // the container's pid is written there
-	Network  bool   // bryo-net has to be waited for
+	Lasts    bool   // something has to be done when the container has ended
 }
 
 const noStatus = -1
 
 // stays says that this process is needed while the container runs.
-func (l life) stays() bool { return l.StatusFD != noStatus || l.PIDFile != "" || l.Network }
+func (l life) stays() bool { return l.StatusFD != noStatus || l.PIDFile != "" || l.Lasts }
 
 // check refuses a descriptor that is not there before anything is made, and
 // keeps it from the container.

@@ -74,7 +74,7 @@ func (r *request) run(s streams) (code int, err error) {
 	}
 	warn(s, plan.Warnings)
 	plan.Describe = r.life.StatusFD != noStatus
-	r.life.Network = plan.Network.Lasts()
+	r.life.Lasts = plan.Lasts()
 	container, err := launch.Start(plan)
 	if err != nil {
 		return 0, err

@@ -198,6 +198,7 @@ func (v *supervisor) runs(plan *rootless.Plan) (network uint64, err error) {
 	ports := v.ports(plan)
 	return network, v.entry.Change(func(r *state.Record) error {
 		r.Network, r.Shared = network, false
+		r.Limited = plan.Cgroup.On()
 		return began(r, init, entrance, ports)
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bryo/idmap"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/state"
 )
 
@@ -223,22 +224,31 @@ func consumption(records []*state.Record, before map[string]time.Duration, since
 		if err != nil {
 			continue // it has ended
 		}
-		var cpu time.Duration
-		var memory uint64
-		for _, p := range list {
-			cpu += p.cpu
-			memory += p.memory
-		}
+		used := consumed(r, list)
 		in, out := traffic(r.Entrance.PID)
 		percent := "--"
 		if was, known := before[r.ID]; known {
-			percent = fmt.Sprintf("%.1f", 100*max(0, (cpu-was).Seconds())/since.Seconds())
+			percent = fmt.Sprintf("%.1f", 100*max(0, (used.CPU-was).Seconds())/since.Seconds())
 		}
-		before[r.ID] = cpu
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s / %s\n", r.Name, r.ID, percent, cpu.Round(time.Millisecond*10), size(memory), len(list), size(in), size(out))
+		before[r.ID] = used.CPU
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s / %s\n", r.Name, r.ID, percent, used.CPU.Round(time.Millisecond*10), size(used.Memory), used.PIDs, size(in), size(out))
 	}
 	_ = w.Flush() // a Builder takes everything
 	return b.String()
+}
+
+// consumed is what the processes of a container use together, as its cgroup says if
+// it has one.
+func consumed(r *state.Record, list []inhabitant) cgroup.Usage {
+	used := cgroup.Usage{PIDs: uint64(len(list))}
+	for _, p := range list {
+		used.CPU += p.cpu
+		used.Memory += p.memory
+	}
+	if r.Limited {
+		used = cgroup.Used(r.Entrance.PID, used)
+	}
+	return used
 }
 
 // traffic is what has come into a network namespace and gone out: the sum over

@@ -102,8 +102,8 @@ func parseAmount(s string) (uint64, error) {
 	return strconv.ParseUint(s, 10, 63)
 }
 
-// defaultProcesses bounds how many processes one user id of a container has.
-const defaultProcesses = 4096
+// DefaultProcesses bounds how many processes one user id of a container has.
+const DefaultProcesses = 4096
 
 // Limits are the defaults with what was asked for on top. hard is what the
 // invoking user may have at most: an unprivileged process cannot raise it.
@@ -112,7 +112,7 @@ func Limits(asked []Limit, hard func(resource int) uint64) ([]Limit, error) {
 	limits := []Limit{
 		{unix.RLIMIT_CORE, 0, 0}, // core_pattern's program would run on the host
 		{unix.RLIMIT_NOFILE, min(files, hard(unix.RLIMIT_NOFILE)), min(moreFiles, hard(unix.RLIMIT_NOFILE))},
-		{unix.RLIMIT_NPROC, min(defaultProcesses, hard(unix.RLIMIT_NPROC)), min(defaultProcesses, hard(unix.RLIMIT_NPROC))},
+		{unix.RLIMIT_NPROC, min(DefaultProcesses, hard(unix.RLIMIT_NPROC)), min(DefaultProcesses, hard(unix.RLIMIT_NPROC))},
 	}
 	for _, a := range asked {
 		if most := hard(a.Resource); a.Hard > most {

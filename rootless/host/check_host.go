@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/netslirp"
+	"bryo/rootless/cgroup"
 )
 
 const tunPath = "/dev/net/tun"
@@ -28,6 +29,7 @@ func examine(topic string) *symptoms {
 	s.lookNetwork()
 	s.runtime = lookDirectory(os.Getenv("XDG_RUNTIME_DIR"))
 	s.home = lookDirectory(dataHome())
+	s.cgroup = cgroup.Probe(companion("bryo-cgroup"))
 	return s
 }
 

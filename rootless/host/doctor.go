@@ -62,7 +62,7 @@ func Topic(step string, errno unix.Errno) string {
 	for word := range strings.FieldsSeq(step) {
 		topic = topicOf(path.Base(word), topic)
 	}
-	if topic == onIDs || topic == onUserns || topic == onNetwork || topic == onRuntime {
+	if topic == onIDs || topic == onUserns || topic == onNetwork || topic == onRuntime || topic == onCgroup {
 		return topic
 	}
 	// The other errnos speak of the user's own arguments, as ENOENT does.
@@ -80,6 +80,8 @@ func topicOf(word, before string) string {
 		return onIDs
 	case "clone3", "ids":
 		return onUserns
+	case "bryo-cgroup":
+		return onCgroup
 	case "tun":
 		return onNetwork
 	case "proc":

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/idmap"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/ns"
 )
 
@@ -30,6 +31,7 @@ type symptoms struct {
 	network connection
 	runtime directory // $XDG_RUNTIME_DIR
 	home    directory // where data is kept
+	cgroup  cgroup.Facts
 }
 
 // user is who asks.

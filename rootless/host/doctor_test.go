@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/idmap"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/ns"
 )
 
@@ -29,6 +30,10 @@ func healthy() *symptoms {
 		network: connection{program: "/usr/bin/bryo-net", ping: works},
 		runtime: directory{path: "/run/user/1000", owner: 1000, writable: true},
 		home:    directory{path: "/home/alice", owner: 1000, writable: true, mount: "/home"},
+		cgroup: cgroup.Facts{
+			Unified: true, Program: "/usr/bin/bryo-cgroup",
+			Manager: cgroup.Manager{Socket: "/run/user/1000/bus", Controllers: cgroup.All()},
+		},
 	}
 	for i, name := range []string{"newuidmap", "newgidmap"} {
 		s.helpers[i] = helper{name: name, path: "/usr/bin/" + name, setuid: true, run: true, wrote: true}
@@ -242,6 +247,10 @@ func TestFindingsOfPlaces(t *testing.T) {
 		{"network home", func(s *symptoms) { s.home.network = "NFS" }, []string{"network-home"}, Degraded, "is on NFS"},
 		{"no home", func(s *symptoms) { s.home = directory{} }, []string{"no-home"}, Degraded, "HOME"},
 		{"read-only home", func(s *symptoms) { s.home.writable = false }, []string{"read-only-home"}, Degraded, ""},
+		{"no cgroup v2", func(s *symptoms) { s.cgroup.Unified = false }, []string{"no-cgroup2"}, Note, "unified_cgroup_hierarchy=1"},
+		{"systemd delegates what it does as it comes", func(s *symptoms) { s.cgroup.Manager.Controllers = cgroup.Few() }, []string{"few-controllers"}, Note, "Delegate=cpu cpuset io memory pids"},
+		{"no user manager", func(s *symptoms) { s.cgroup.Manager = cgroup.Manager{} }, []string{"no-cgroup"}, Note, "enable-linger"},
+		{"no bryo-cgroup", func(s *symptoms) { s.cgroup.Program = "" }, []string{"no-bryo-cgroup"}, Note, "libexec/bryo"},
 		{"two causes that have nothing to do with one another", both(refuse(unix.EACCES), ubuntu, func(s *symptoms) { s.home.noexec = true }), []string{"apparmor-userns", "noexec-home"}, Unusable, ""},
 	})
 }

@@ -24,6 +24,7 @@ func (s *symptoms) findings() []Finding {
 	}
 	add(s.networkFindings()...)
 	add(s.runtimeFinding(), s.homeFinding())
+	add(s.cgroupFindings()...)
 	for i := range all {
 		f := &all[i]
 		// Paths and programs' words must not end a line or reach a terminal.

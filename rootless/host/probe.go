@@ -16,6 +16,7 @@ import (
 	"bryo/idmap"
 	"bryo/netslirp"
 	"bryo/rootless"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 	"bryo/rootless/tty"
@@ -51,6 +52,10 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	probeNetwork(spec, facts)
 	if spec.Namespaces[ns.Net].Mode != ns.Host {
 		facts.Throttles = throttles(os.DirFS("/sys"))
+	}
+	if spec.Limits.Any() {
+		facts.Cgroup = cgroup.Probe(companion("bryo-cgroup"))
+		facts.Kernel.CountsInside = since(5, 14)
 	}
 	if spec.Process.Terminal {
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
@@ -114,6 +119,10 @@ func ProbeExec(spec *rootless.Spec, exec *rootless.ExecSpec, pid int) (facts *ro
 	}
 	if exec.Terminal {
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
+	}
+	if spec.Limits.Any() {
+		facts.Cgroup.Program = companion("bryo-cgroup")
+		facts.Cgroup.Entered, _ = cgroup.Of(pid)
 	}
 	root, err := fsroot.OpenRoot(fmt.Sprintf("/proc/%d/root", pid))
 	if err != nil {

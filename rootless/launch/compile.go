@@ -32,12 +32,19 @@ type descriptors struct {
 func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
 	p := program.New()
 	tie(p, fds)
+	takeProcessors(p, plan)
 	if plan.Offsets != "" {
 		// clone3 would enter the namespace at once before Linux 6.2; then it
 		// takes no offsets any more.
 		p.Step("make", "a time namespace")
 		p.Syscall(unix.SYS_UNSHARE, program.Num(unix.CLONE_NEWTIME))
 		writeFile(p, "set clock offsets", "/proc/self/timens_offsets", plan.Offsets)
+	}
+	if plan.Cgroup.On() && plan.Namespaces[ns.Cgroup].Mode == ns.Own {
+		// clone3 would make the parent's cgroup its root: only now is this
+		// process in its own.
+		p.Step("make", "a cgroup namespace")
+		p.Syscall(unix.SYS_UNSHARE, program.Num(unix.CLONE_NEWCGROUP))
 	}
 	if !plan.IDs.Helpers {
 		mapOne(p, plan)
@@ -105,6 +112,18 @@ func tie(p *program.Program, fds descriptors) {
 	gone := p.SyscallResult("gone", unix.SYS_PPOLL, p.Buffer("pollfd", len(poll), string(poll)).At(0), program.Num(1),
 		p.Buffer("timeout", 16, "").At(0))
 	p.Compare(gone, ^uint64(0), 0, program.Errno(unix.ESRCH))
+}
+
+// takeProcessors moves this process to the processors of its cgroup: kernels
+// before 6.4 forget to when it is born there. Of all that are asked for, the
+// kernel gives those.
+func takeProcessors(p *program.Program, plan *rootless.Plan) {
+	if plan.Cgroup.Limits.CPUs == "" {
+		return
+	}
+	const size = 1024 // bytes, a bit for each
+	p.Step("take", "the cgroup's processors")
+	p.Syscall(unix.SYS_SCHED_SETAFFINITY, program.Num(0), program.Num(size), p.Buffer("all", size, strings.Repeat("\xff", size)).At(0))
 }
 
 func writeFile(p *program.Program, step, path, content string) {

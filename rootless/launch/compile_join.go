@@ -25,6 +25,7 @@ import (
 func compileEnter(plan *rootless.Plan, fds descriptors) *program.Program {
 	p := program.New()
 	tie(p, fds)
+	takeProcessors(p, plan)
 	p.Step("execute", "the stage")
 	keep := []int{fds.errors, fds.parent}
 	if plan.Process.Terminal {

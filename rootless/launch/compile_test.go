@@ -10,6 +10,7 @@ import (
 	"bryo/fsroot"
 	"bryo/idmap"
 	"bryo/rootless"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 	"bryo/rootless/program"
@@ -470,5 +471,35 @@ func TestCapabilitiesOfTheBoundingSet(t *testing.T) {
 	_, stage := Programs(compile(t, func(s *rootless.Spec, _ *rootless.Facts) { s.Process.Caps.Drop = confine.AllCaps }))
 	if got := count(calls(t, stage), "prctl(PR_CAPBSET_DROP"); got != len(confine.AllCaps.Names()) {
 		t.Errorf("%d are dropped", got)
+	}
+}
+
+// The root of a cgroup namespace is where its maker is: not clone3, which bryo
+// calls from elsewhere, makes it.
+func TestCgroupNamespaceIsMadeInTheCgroup(t *testing.T) {
+	limited := func(s *rootless.Spec, f *rootless.Facts) {
+		s.Limits.CPUs = "0"
+		f.Cgroup = cgroup.Facts{Unified: true, Program: "/usr/bin/bryo-cgroup", Manager: cgroup.Manager{Socket: "/run/user/1000/bus", Controllers: cgroup.All()}}
+	}
+	const step, affinity = "make a cgroup namespace", "take the cgroup's processors"
+	for _, c := range []struct {
+		name   string
+		change func(*rootless.Spec, *rootless.Facts)
+		want   bool
+	}{
+		{"no limits", nothing, false},
+		{"limits", limited, true},
+		{"the host's", both(limited, func(s *rootless.Spec, _ *rootless.Facts) { s.Namespaces[ns.Cgroup].Mode = ns.Host }), false},
+	} {
+		list := steps(t, compileSetup(compile(t, c.change), anyFDs()))
+		if got := slices.Contains(list, step); got != c.want {
+			t.Errorf("%s: %t, %v", c.name, got, list)
+		}
+		if c.want && (!slices.Contains(list, affinity) || !slices.Contains(steps(t, compileEnter(compile(t, c.change), anyFDs())), affinity)) {
+			t.Errorf("%s: it keeps the processors that bryo has", c.name)
+		}
+		if at := slices.Index(list, "mount /sys/fs/cgroup"); (at >= 0) != c.want || at >= 0 && at < slices.Index(list, step) {
+			t.Errorf("%s: /sys/fs/cgroup is step %d", c.name, at)
+		}
 	}
 }

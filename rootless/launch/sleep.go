@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/rootless/cgroup"
 	"bryo/rootless/program"
 )
 
@@ -22,11 +23,15 @@ type Handle struct {
 	PID, PIDFD       int
 	Master           int // 0 for none
 	NetPID, NetPIDFD int // 0 for none
+	Group            cgroup.Group
 }
 
 // Handle is what Resume needs.
 func (c *Container) Handle() Handle {
-	h := Handle{PID: c.PID, PIDFD: c.PIDFD, NetPID: c.net.pid}
+	h := Handle{PID: c.PID, PIDFD: c.PIDFD, NetPID: c.net.pid, Group: cgroup.Group{FD: -1, Base: -1}}
+	if c.group != nil {
+		h.Group = *c.group
+	}
 	if c.master.number != 0 {
 		h.Master = c.master.fd()
 	}
@@ -43,6 +48,9 @@ func (h Handle) descriptors() []int {
 			list = append(list, fd)
 		}
 	}
+	if h.Group.Base >= 0 {
+		list = append(list, h.Group.Base)
+	}
 	return list
 }
 
@@ -54,6 +62,9 @@ func Resume(h Handle) *Container {
 	}
 	if h.NetPID != 0 {
 		c.net.pidfd = descriptor{h.NetPIDFD + 1}
+	}
+	if h.Group.Base >= 0 {
+		c.group = &h.Group
 	}
 	for _, fd := range h.descriptors() {
 		unix.CloseOnExec(fd)

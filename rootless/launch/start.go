@@ -11,6 +11,7 @@ import (
 
 	"bryo/netslirp"
 	"bryo/rootless"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/ns"
 	"bryo/rootless/program"
 )
@@ -32,6 +33,7 @@ type Container struct {
 	image  descriptor    // the sealed stage, which can supervise, too
 	master descriptor    // of the container's terminal, if it has one
 	net    *network
+	group  *cgroup.Group // that is to be removed; nil without
 }
 
 // A StepError is a system call of the launch that the kernel refused.
@@ -73,6 +75,7 @@ type launch struct {
 	master   descriptor
 	held     *program.Held
 	givenUp  []string
+	group    *cgroup.Group // nil without
 }
 
 // Start makes the container and returns once its command has been executed.
@@ -87,6 +90,9 @@ func Start(plan *rootless.Plan) (*Container, error) {
 	flags := plan.Namespaces.CloneFlags()
 	if plan.Offsets != "" {
 		flags &^= unix.CLONE_NEWTIME // see compileSetup
+	}
+	if plan.Cgroup.On() {
+		flags &^= unix.CLONE_NEWCGROUP // see compileSetup
 	}
 	return start(plan, flags, compileSetup, compileStage)
 }
@@ -108,7 +114,10 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 	if err := l.prepare(setup, stage); err != nil {
 		return nil, err
 	}
-	child, err := program.Start(l.setup, namespaces, l.errors.write.fd())
+	if err := l.limit(); err != nil {
+		return nil, err
+	}
+	child, err := l.clone(namespaces)
 	if err != nil {
 		return nil, err
 	}
@@ -128,8 +137,11 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 		l.abort()
 		return nil, err
 	}
+	if plan.Describe && plan.Cgroup.On() {
+		c.inode(l.pid, ns.Cgroup, ns.Cgroup.File()) // it was made later than the others
+	}
 	c.PID, c.PIDFD, c.image, c.master = l.pid, l.pidfd.fd(), l.image, l.master
-	c.net, c.GivenUp = l.net, l.givenUp
+	c.net, c.GivenUp, c.group = l.net, l.givenUp, l.keepGroup()
 	l.pidfd, l.image, l.master = descriptor{}, descriptor{}, descriptor{}
 	return c, nil
 }
@@ -140,10 +152,14 @@ func (c *Container) describe(pid int) {
 		if k == ns.Time {
 			file = "time_for_children" // it enters with the stage: see compileSetup
 		}
-		var st unix.Stat_t
-		if unix.Stat("/proc/"+strconv.Itoa(pid)+"/ns/"+file, &st) == nil {
-			c.Namespaces[k] = st.Ino
-		}
+		c.inode(pid, k, file)
+	}
+}
+
+func (c *Container) inode(pid int, k ns.Kind, file string) {
+	var st unix.Stat_t
+	if unix.Stat("/proc/"+strconv.Itoa(pid)+"/ns/"+file, &st) == nil {
+		c.Namespaces[k] = st.Ino
 	}
 }
 
@@ -328,6 +344,7 @@ func (l *launch) abort() {
 	_, _ = wait(l.pid)
 	_ = l.child.Release()
 	l.net.ended()
+	_ = l.ungroup()
 }
 
 // wait waits for a child to end.
@@ -344,6 +361,9 @@ func wait(pid int) (unix.WaitStatus, error) {
 func (l *launch) close() {
 	if l.net != nil {
 		l.net.close()
+	}
+	if l.group != nil {
+		l.group.Close()
 	}
 	for _, p := range []*pipe{&l.errors, &l.maps, &l.terminal} {
 		p.close()

@@ -31,8 +31,17 @@ func (c *Container) Wait() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	c.net.ended()
+	c.ended()
 	return exitCode(status), nil
+}
+
+// ended is what there is to do once the container's processes are gone.
+func (c *Container) ended() {
+	c.net.ended()
+	if c.group != nil {
+		_ = c.group.Remove() // the next one sweeps
+		c.group = nil
+	}
 }
 
 // Deliver lets the signals that have come since Start, and all later ones,
@@ -51,7 +60,7 @@ func (c *Container) Kill() error {
 		return fmt.Errorf("kill the container: %w", err)
 	}
 	_, err := wait(c.PID)
-	c.net.ended()
+	c.ended()
 	return err
 }
 

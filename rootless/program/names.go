@@ -239,6 +239,7 @@ func callTable() []flag {
 		{unix.SYS_UMASK, "umask"},
 		{unix.SYS_UMOUNT2, "umount2"},
 		{unix.SYS_UNLINKAT, "unlinkat"},
+		{unix.SYS_SCHED_SETAFFINITY, "sched_setaffinity"},
 		{unix.SYS_UNSHARE, "unshare"},
 		{unix.SYS_WAIT4, "wait4"},
 		{unix.SYS_WRITE, "write"},

@@ -37,6 +37,12 @@ type cloneArgs struct {
 // thread that made the child. Release gives the arena back once the child has
 // executed something or ended.
 func Start(p *Program, flags uint64, errorFD int) (*Child, error) {
+	return StartIn(p, flags, errorFD, -1)
+}
+
+// StartIn is Start for a child that is born into a cgroup, of which cgroup is
+// the directory; -1 is this process's own.
+func StartIn(p *Program, flags uint64, errorFD, cgroup int) (*Child, error) {
 	if p.reaps() {
 		return nil, errReap
 	}
@@ -52,6 +58,10 @@ func Start(p *Program, flags uint64, errorFD int) (*Child, error) {
 	args.flags = flags | sharing | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND
 	args.pidfd = uint64(uintptr(unsafe.Pointer(&args.pidfdResult)))
 	args.exitSignal = uint64(unix.SIGCHLD)
+	if cgroup >= 0 {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(cgroup)
+	}
 	var old unix.Sigset_t
 	all := allSignals()
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bryo/fsroot"
 	"bryo/idmap"
 	"bryo/rootless"
+	"bryo/rootless/cgroup"
 	"bryo/rootless/ns"
 )
 
@@ -17,6 +18,7 @@ func (e *Entry) Entrance() (*rootless.Spec, *rootless.Plan, error) {
 			Root    rootless.RootSpec
 			Process rootless.ProcessSpec
 			IDs     struct{ Mode idmap.Mode }
+			Limits  cgroup.Limits
 		}
 	}
 	if err := e.read(configFile, &asked); err != nil {
@@ -25,7 +27,7 @@ func (e *Entry) Entrance() (*rootless.Spec, *rootless.Plan, error) {
 	if asked.ID != e.ID {
 		return nil, nil, e.damaged(configFile, errOther)
 	}
-	spec := &rootless.Spec{Root: asked.Spec.Root, Process: asked.Spec.Process, IDs: idmap.Spec{Mode: asked.Spec.IDs.Mode}}
+	spec := &rootless.Spec{Root: asked.Spec.Root, Process: asked.Spec.Process, IDs: idmap.Spec{Mode: asked.Spec.IDs.Mode}, Limits: asked.Spec.Limits}
 	var decided struct {
 		ID         string
 		Namespaces ns.Set
@@ -35,12 +37,13 @@ func (e *Entry) Entrance() (*rootless.Spec, *rootless.Plan, error) {
 		Hostname   string
 		Process    rootless.Process
 		BestEffort bool
+		Cgroup     cgroup.Plan
 	}
 	if err := e.read(planFile, &decided); err != nil {
 		return nil, nil, err
 	}
 	return spec, &rootless.Plan{
 		ID: decided.ID, Namespaces: decided.Namespaces, IDs: decided.IDs, Self: decided.Self,
-		Root: fsroot.Plan{Host: decided.Root.Host}, Hostname: decided.Hostname, Process: decided.Process, BestEffort: decided.BestEffort,
+		Root: fsroot.Plan{Host: decided.Root.Host}, Hostname: decided.Hostname, Process: decided.Process, BestEffort: decided.BestEffort, Cgroup: decided.Cgroup,
 	}, nil
 }

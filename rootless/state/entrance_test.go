@@ -8,6 +8,7 @@ import (
 
 	"bryo/idmap"
 	"bryo/rootless"
+	"bryo/rootless/cgroup"
 )
 
 // fill gives everything in a value something else than zero.
@@ -83,7 +84,7 @@ func TestEntrance(t *testing.T) {
 		{Args: []string{"a"}},
 		{Args: []string{"a"}, Env: []string{"A=1"}, User: "2", Groups: []string{"3"}, Dir: "/2", Terminal: true, InitFD: 4},
 	} {
-		facts := &rootless.Facts{Self: plan.Self}
+		facts := &rootless.Facts{Self: plan.Self, Cgroup: cgroup.Facts{Entered: "/bryo-1.scope/bryo-1"}}
 		want, err := rootless.CompileExec(&config.Spec, plan, &exec, facts)
 		if err != nil {
 			t.Fatal(err)

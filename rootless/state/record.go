@@ -46,6 +46,7 @@ type Record struct {
 	Restarts      int           `json:",omitempty"`
 	Pause         time.Duration `json:",omitempty"` // before it was started last
 	Stoppers      []Process     `json:",omitempty"` // who has it stopped, see Stop
+	Limited       bool          `json:",omitempty"` // it has a cgroup of its own
 }
 
 // Process tells a process from a later one of the same number.
