@@ -109,21 +109,30 @@ func Order(mounts []Attached) ([]Attached, error) {
 // depth is how many names a clean path has.
 func depth(target string) int { return strings.Count(strings.TrimSuffix(target, "/"), "/") }
 
-// scratchTargets are writable in a container whose root is read-only.
-func scratchTargets() []string { return []string{"/run", "/tmp", "/var/tmp"} }
+// scratch is a directory that is writable in a container whose root is
+// read-only.
+type scratch struct {
+	target string
+	part   uint64 // of the machine's memory, which it may fill one part of
+}
+
+func scratches() []scratch { return []scratch{{"/run", 8}, {"/tmp", 4}, {"/var/tmp", 8}} }
 
 // Scratch is the mounts that stand in for writable directories where the root
-// is read-only; a user's own mount on one of them wins.
-func Scratch(host bool, asked []Attached) []Attached {
-	targets := scratchTargets()
+// is read-only; a user's own mount on one of them wins. memory is the machine's,
+// in bytes.
+func Scratch(host bool, asked []Attached, memory uint64) []Attached {
+	all := scratches()
 	if host {
-		targets = []string{"/run", "/tmp"} // and the sockets in them: a bus, an agent, a daemon
+		all = all[:2] // and the sockets in them: a bus, an agent, a daemon
 	}
 	var mounts []Attached
-	for _, target := range targets {
-		taken := slices.ContainsFunc(asked, func(m Attached) bool { return Under(target, m.Target) })
+	for _, s := range all {
+		taken := slices.ContainsFunc(asked, func(m Attached) bool { return Under(s.target, m.Target) })
 		if !taken {
-			mounts = append(mounts, Attached{Mount: Mount{Type: Tmpfs, Target: target, Attributes: defaultAttributes, Mode: stickyMode}})
+			mounts = append(mounts, Attached{Mount: Mount{
+				Type: Tmpfs, Target: s.target, Attributes: defaultAttributes, Size: memory / s.part, Mode: stickyMode,
+			}})
 		}
 	}
 	return mounts

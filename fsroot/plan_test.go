@@ -84,12 +84,13 @@ func TestScratch(t *testing.T) {
 		{"the host's: two", true, nil, "/run /tmp"},
 		{"the host's, the user's", true, on("/tmp"), "/run"},
 	} {
-		got := Scratch(row.host, row.asked)
+		got := Scratch(row.host, row.asked, 800)
 		if targets(got) != row.want {
 			t.Errorf("%s: %s, want %s", row.name, targets(got), row.want)
 		}
 		for i := range got {
-			if m := &got[i]; m.Type != Tmpfs || m.Mode != 0o1777 || m.Attributes != usual {
+			size := map[string]uint64{"/tmp": 200}[got[i].Target]
+			if m := &got[i]; m.Type != Tmpfs || m.Size != max(size, 100) || m.Mode != 0o1777 || m.Attributes != usual {
 				t.Errorf("%s: %+v", row.name, m)
 			}
 		}

@@ -3,16 +3,12 @@ package rootless
 import (
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"bryo/fsroot"
 	"bryo/idmap"
-	"bryo/rootless/confine"
 	"bryo/rootless/ns"
 )
 
@@ -37,6 +33,7 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 		Offsets: spec.Offsets.Text(), Labels: spec.Labels, Terminal: facts.Window,
 		BestEffort: spec.BestEffort,
 	}
+	pl.OOMScore = raised(facts.OOMScore)
 	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileNetwork, compileRoot, compileLimits, compileProcess, compileLandlock} {
 		if err := decide(spec, facts, pl); err != nil {
 			return nil, err
@@ -179,6 +176,16 @@ func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	return nil
 }
 
+// raised is an adjustment with which the kernel, short of memory, ends a
+// container before what its user works with. It never lowers one.
+func raised(score int) int {
+	const least = 100
+	if score >= least {
+		return 0
+	}
+	return least
+}
+
 func compileMounts(spec *Spec, facts *Facts, pl *Plan) error {
 	var mounts []fsroot.Attached
 	for _, m := range spec.Mounts {
@@ -188,7 +195,7 @@ func compileMounts(spec *Spec, facts *Facts, pl *Plan) error {
 		mounts = append(mounts, fsroot.Attached{Mount: m, From: facts.Sources[m.Source]})
 	}
 	if pl.Root.ReadOnly || pl.Root.Host {
-		mounts = append(fsroot.Scratch(pl.Root.Host, mounts), mounts...)
+		mounts = append(fsroot.Scratch(pl.Root.Host, mounts, facts.Memory), mounts...)
 	}
 	var err error
 	pl.Root.Mounts, err = fsroot.Order(mounts)
@@ -239,161 +246,6 @@ func sysctls(spec *Spec, pl *Plan) []fsroot.Setting {
 	return list
 }
 
-func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
-	account, err := account(spec, facts, pl)
-	if err != nil {
-		return err
-	}
-	p := &pl.Process
-	*p = Process{
-		UID: account.UID, GID: account.GID, Groups: account.Groups, SetGroups: pl.IDs.Setgroups, Dir: spec.Process.Dir,
-		Umask: 0o022, Init: !spec.Process.AsPID1, Terminal: spec.Process.Terminal, StopSignal: spec.Process.StopSignal,
-		// To map root in a nested user namespace takes CAP_SETFCAP: user_namespaces(7).
-		Caps: spec.Process.Caps.Of(confine.DefaultCaps(pl.IDs.Helpers || spec.Process.Nest)),
-	}
-	p.Seccomp = facts.Seccomp
-	p.NewPrivs = spec.Process.NewPrivs
-	if account.UID != 0 {
-		p.Ambient = spec.Process.Caps.Add & p.Caps
-	}
-	if err := checkPrivileges(spec, facts, p); err != nil {
-		return err
-	}
-	if spec.Process.Umask != nil {
-		p.Umask = *spec.Process.Umask
-	}
-	if p.Dir == "" {
-		p.Dir = "/"
-	}
-	if !path.IsAbs(p.Dir) {
-		return fmt.Errorf("working directory %q: write an absolute path", p.Dir)
-	}
-	p.Limits, err = confine.Limits(processLimits(spec, facts, pl), func(resource int) uint64 {
-		if most, ok := facts.Limits[resource]; ok {
-			return most
-		}
-		return confine.Unlimited
-	})
-	if err != nil {
-		return err
-	}
-	p.Env = environment(spec, pl, account)
-	return command(spec, facts, p)
-}
-
-// checkPrivileges refuses those that cannot be had, or would undo the rest.
-func checkPrivileges(spec *Spec, facts *Facts, p *Process) error {
-	switch {
-	case p.NewPrivs && facts.Kernel.NoNewPrivs:
-		return errors.New("--allow-new-privs: bryo itself runs with no_new_privs, which nothing takes back\nfix: start bryo without it (NoNewPrivileges= of a service, setpriv, a container around it), or leave the flag out")
-	case spec.Root.Host && p.Caps&(1<<unix.CAP_SYS_ADMIN) != 0:
-		return errors.New("--cap-add sys_admin: it could unmount what covers the host's own /proc, /tmp and /run, and write to them\nfix: take a root file system other than host, or leave the capability out")
-	}
-	return nil
-}
-
-// account is who the command runs as; everybody it names is in the map.
-func account(spec *Spec, facts *Facts, pl *Plan) (Account, error) {
-	user := spec.Process.User
-	if user == "" {
-		user = "0"
-		if spec.IDs.Mode == idmap.KeepID {
-			uid, _ := pl.IDs.Maps.UID.ToContainer(facts.Self.UID)
-			gid, _ := pl.IDs.Maps.GID.ToContainer(facts.Self.GID)
-			user = fmt.Sprintf("%d:%d", uid, gid)
-		}
-	}
-	a, err := Look(facts.Root.Passwd, facts.Root.Group, user, spec.Process.Groups)
-	if err != nil {
-		return a, err
-	}
-	if !pl.IDs.Maps.UID.Covers(a.UID) {
-		return Account{}, outOfMap("user", a.UID, pl.IDs.Maps.UID)
-	}
-	if !pl.IDs.Maps.GID.Covers(a.GID) {
-		return Account{}, outOfMap("group", a.GID, pl.IDs.Maps.GID)
-	}
-	if !pl.IDs.Setgroups && len(spec.Process.Groups) > 0 {
-		return Account{}, errors.New("--group-add: with one id only, groups cannot be set; use a map with subordinate ids (bryo doctor ids)")
-	}
-	a.Groups = slices.DeleteFunc(a.Groups, func(gid uint32) bool { return !pl.IDs.Maps.GID.Covers(gid) })
-	return a, nil
-}
-
-func outOfMap(kind string, id uint32, m idmap.Map) error {
-	return fmt.Errorf("%s id %d is not in the map %s\nfix: choose one that is, or map more ids (bryo doctor ids)",
-		kind, id, strings.ReplaceAll(strings.TrimSpace(m.Lines()), "\n", ", "))
-}
-
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-// environment is clean but for what was asked for; the last of a name wins.
-func environment(spec *Spec, pl *Plan, a Account) []string {
-	home := a.Home
-	switch {
-	case pl.Root.Host:
-		home = "/tmp" // root's own is out of reach, yours is read-only
-	case home == "":
-		home = "/"
-	}
-	env := []string{"PATH=" + defaultPath, "HOME=" + home, "container=bryo"}
-	if pl.Hostname != "" {
-		env = append(env, "HOSTNAME="+pl.Hostname)
-	}
-	if pl.Process.Terminal {
-		env = append(env, "TERM=xterm")
-	}
-	return lastOfEach(append(env, spec.Process.Env...))
-}
-
-// lastOfEach keeps of the variables with one name the last.
-func lastOfEach(env []string) []string {
-	last := make(map[string]int, len(env))
-	for i, e := range env {
-		key, _, _ := strings.Cut(e, "=")
-		last[key] = i
-	}
-	kept := env[:0]
-	for i, e := range env {
-		if key, _, _ := strings.Cut(e, "="); last[key] == i {
-			kept = append(kept, e)
-		}
-	}
-	return kept
-}
-
-// command decides what is executed: the entrypoint and arguments, or a shell.
-func command(spec *Spec, facts *Facts, p *Process) error {
-	p.Argv = slices.Concat(spec.Process.Entrypoint, spec.Process.Args)
-	if len(p.Argv) == 0 {
-		if facts.Root.Shell == "" {
-			return ErrNoShell
-		}
-		p.Argv = []string{facts.Root.Shell}
-	}
-	name := p.Argv[0]
-	if name == "" {
-		return errors.New("the command is an empty string; write its name behind ROOTFS")
-	}
-	if strings.Contains(name, "/") {
-		p.Paths = []string{name}
-		return nil
-	}
-	search := defaultPath
-	for _, e := range p.Env {
-		if value, found := strings.CutPrefix(e, "PATH="); found {
-			search = value
-		}
-	}
-	for dir := range strings.SplitSeq(search, ":") {
-		if dir == "" {
-			dir = "."
-		}
-		p.Paths = append(p.Paths, strings.TrimSuffix(dir, "/")+"/"+name)
-	}
-	return nil
-}
-
 // MountPoints lists the paths that a container of this Spec mounts on.
 func MountPoints(spec *Spec) []string {
 	points := []string{"/proc", "/sys", "/dev"}
@@ -403,7 +255,7 @@ func MountPoints(spec *Spec) []string {
 	if !spec.Root.Host {
 		points = append(points, "/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 		if spec.Root.ReadOnly {
-			for _, m := range fsroot.Scratch(false, nil) {
+			for _, m := range fsroot.Scratch(false, nil, 0) {
 				points = append(points, m.Target)
 			}
 		}

@@ -176,6 +176,14 @@ func join(kinds ...ns.Kind) func(*Spec, *Facts) {
 }
 
 // one asks for one id only.
+func both(changes ...func(*Spec, *Facts)) func(*Spec, *Facts) {
+	return func(s *Spec, f *Facts) {
+		for _, c := range changes {
+			c(s, f)
+		}
+	}
+}
+
 func one(s *Spec, _ *Facts) { s.IDs.Mode = idmap.Single }
 
 func volume(value string) fsroot.Mount {
@@ -413,6 +421,8 @@ func TestUser(t *testing.T) {
 		{"a name and a group", as("ann:audio"), user, "1000:29"},
 		{"a group replaces the others", as("ann:audio"), groups, "[]"},
 		{"the last id of the map", as("65536:65536"), user, "65536:65536"},
+		{"the groups on the host", both(as("ann"), more(keepGroups)), groups, "[]"},
+		{"they open what they open outside", more(keepGroups), warnings, "your groups on the host are kept: inside they look like nogroup, and open what they open outside"},
 		{"keep-id: the user's own", keep, user, "1000:1001"},
 		{"keep-id chosen", keepAs(7, 8), user, "7:8"},
 		{"keep-id 0", keepAs(0, 0), user, "0:0"},
@@ -537,13 +547,6 @@ func TestRefusals(t *testing.T) {
 	set := func(name string) func(*Spec, *Facts) {
 		return func(s *Spec, _ *Facts) { s.Sysctls = []ns.Sysctl{{Name: name, Value: "1"}} }
 	}
-	both := func(changes ...func(*Spec, *Facts)) func(*Spec, *Facts) {
-		return func(s *Spec, f *Facts) {
-			for _, c := range changes {
-				c(s, f)
-			}
-		}
-	}
 	named := func(h, d string) func(*Spec, *Facts) {
 		return func(s *Spec, _ *Facts) { s.Hostname, s.Domainname = h, d }
 	}
@@ -588,6 +591,7 @@ func TestRefusals(t *testing.T) {
 		{"a group that is not there", as("ann:eves"), `group "eves" is not in`},
 		{"a group to add that is not there", more("eves"), `group "eves" is not in`},
 		{"groups, one id", both(more("5"), one), "--group-add"},
+		{"the groups on the host, and others", more(keepGroups, "5"), "goes with no other group"},
 		{"a relative directory", func(s *Spec, _ *Facts) { s.Process.Dir = "tmp" }, "absolute path"},
 		{"a limit above the user's", func(s *Spec, _ *Facts) {
 			s.Process.Limits = []confine.Limit{{Resource: unix.RLIMIT_NOFILE, Soft: 1, Hard: 1<<20 + 1}}

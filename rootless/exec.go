@@ -38,6 +38,7 @@ func CompileExec(spec *Spec, pl *Plan, exec *ExecSpec, facts *Facts) (*Plan, err
 	to := &Plan{
 		ID: pl.ID, Namespaces: pl.Namespaces, IDs: idmap.Choice{Maps: pl.IDs.Maps, Setgroups: pl.IDs.Setgroups},
 		Self: pl.Self, Hostname: pl.Hostname, Terminal: facts.Window, Entered: exec.InitFD, BestEffort: pl.BestEffort,
+		OOMScore: raised(facts.OOMScore),
 	}
 	to.Root.Host = pl.Root.Host
 	if pl.Cgroup.On() {

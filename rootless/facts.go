@@ -27,6 +27,8 @@ type Facts struct {
 	Seccomp            confine.Seccomp
 	Throttles          []string       // processors' directories of thermal events, below /sys
 	Limits             map[int]uint64 // hard limits by RLIMIT_*
+	Memory             uint64         // bytes; 0 where nothing depends on it
+	OOMScore           int            // bryo's own oom_score_adj: proc_pid_oom_score_adj(5)
 	Net                NetFacts
 	Cgroup             cgroup.Facts // only if limits are asked for
 	// /etc/resolv.conf and /etc/hosts of the host, or of the container whose

@@ -25,6 +25,7 @@ type Plan struct {
 	Domainname string
 	Process    Process
 	Cgroup     cgroup.Plan
+	OOMScore   int `json:",omitempty"` // oom_score_adj that all of it gets; 0 leaves it
 	Labels     []string
 	Terminal   tty.Size // Process.Terminal: its size at first
 	Entered    int      `json:",omitempty"` // bryo exec: a pidfd of the container's PID 1

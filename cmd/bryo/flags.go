@@ -117,7 +117,7 @@ func rootFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	p := &spec.Process
 	flags.VarP(one(&p.User, "USER[:GROUP]", parseUser), "user", "u", "run as this user, a name of the root's /etc/passwd or a number")
-	flags.Var(each(&p.Groups, "GROUP", asIs), "group-add", "be in this group, too")
+	flags.Var(each(&p.Groups, "GROUP", asIs), "group-add", "be in this group, too; keep-groups: in those that you are in on the host, instead")
 	flags.VarP(one(&p.Dir, "DIR", asIs), "workdir", "w", "working directory")
 	flags.Var(&value{kind: "COMMAND", set: func(s string) error { p.Entrypoint = entrypoint(s); return nil }}, "entrypoint", "execute this, with COMMAND and its arguments behind it")
 	flags.Var(each(&p.Limits, "NAME=SOFT[:HARD]", confine.ParseLimit), "ulimit", "set a resource limit")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,7 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 		Self:   idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())},
 		Kernel: kernel(spec),
 		Limits: limits(spec.Process.Limits),
+		Memory: memory(), OOMScore: oomScore(),
 	}
 	var err error
 	if facts.ID, err = NewID(); err != nil {
@@ -115,7 +117,7 @@ func ProbeExec(spec *rootless.Spec, exec *rootless.ExecSpec, pid int) (facts *ro
 	facts = &rootless.Facts{
 		Self:   idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())},
 		Limits: limits(spec.Process.Limits),
-		Kernel: rootless.Kernel{NoNewPrivs: noNewPrivs()},
+		Kernel: rootless.Kernel{NoNewPrivs: noNewPrivs()}, OOMScore: oomScore(),
 	}
 	if exec.Terminal {
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
@@ -197,6 +199,25 @@ func since(major, minor int) bool {
 		return false
 	}
 	return m > major || (m == major && n >= minor)
+}
+
+// memory is the machine's, in bytes.
+func memory() uint64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	return info.Totalram * uint64(info.Unit)
+}
+
+// oomScore is the adjustment of this process, and of those that it makes.
+func oomScore() int {
+	text, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(strings.TrimSpace(string(text))) // what is no number is none
+	return n
 }
 
 // limits are the user's hard limits, as far as a container has limits.

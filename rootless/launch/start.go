@@ -117,6 +117,9 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 	if err := l.limit(); err != nil {
 		return nil, err
 	}
+	if err := adjust(plan.OOMScore); err != nil {
+		return nil, err
+	}
 	child, err := l.clone(namespaces)
 	if err != nil {
 		return nil, err
@@ -144,6 +147,19 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 	c.net, c.GivenUp, c.group = l.net, l.givenUp, l.keepGroup()
 	l.pidfd, l.image, l.master = descriptor{}, descriptor{}, descriptor{}
 	return c, nil
+}
+
+// adjust raises this process's oom_score_adj, which the container inherits: they
+// share memory until the stage, and the kernel keeps both alike.
+func adjust(score int) error {
+	if score == 0 {
+		return nil
+	}
+	const mode = 0 // it is there
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(score)), mode); err != nil {
+		return fmt.Errorf("raise oom_score_adj: %w", err)
+	}
+	return nil
 }
 
 func (c *Container) describe(pid int) {
