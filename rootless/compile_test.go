@@ -541,8 +541,8 @@ func TestLimits(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	as := func(name string) func(*Spec, *Facts) { return func(s *Spec, _ *Facts) { s.Process.User = name } }
-	more := func(name string) func(*Spec, *Facts) {
-		return func(s *Spec, _ *Facts) { s.Process.Groups = []string{name} }
+	more := func(names ...string) func(*Spec, *Facts) {
+		return func(s *Spec, _ *Facts) { s.Process.Groups = names }
 	}
 	set := func(name string) func(*Spec, *Facts) {
 		return func(s *Spec, _ *Facts) { s.Sysctls = []ns.Sysctl{{Name: name, Value: "1"}} }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -128,7 +129,7 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 	l.pidfd = descriptor{child.PIDFD + 1}
 	c := &Container{held: held}
 	if plan.Describe {
-		c.describe(child.PID)
+		c.describe(child.PID, plan.Cgroup.On() && plan.Namespaces[ns.Cgroup].Mode == ns.Own)
 	}
 	if plan.Network.Config.Ports() {
 		err = l.net.openSpaces(plan, child.PID, child.PIDFD)
@@ -139,9 +140,6 @@ func startHeld(plan *rootless.Plan, namespaces uint64, setup, stage half, held *
 	if err != nil {
 		l.abort()
 		return nil, err
-	}
-	if plan.Describe && plan.Cgroup.On() {
-		c.inode(l.pid, ns.Cgroup, ns.Cgroup.File()) // it was made later than the others
 	}
 	c.PID, c.PIDFD, c.image, c.master = l.pid, l.pidfd.fd(), l.image, l.master
 	c.net, c.GivenUp, c.group = l.net, l.givenUp, l.keepGroup()
@@ -162,21 +160,35 @@ func adjust(score int) error {
 	return nil
 }
 
-func (c *Container) describe(pid int) {
+// describe takes the inodes of the namespaces; later says that the cgroup
+// namespace is not clone3's.
+func (c *Container) describe(pid int, later bool) {
 	for _, k := range ns.All() {
 		file := k.File()
 		if k == ns.Time {
 			file = "time_for_children" // it enters with the stage: see compileSetup
 		}
-		c.inode(pid, k, file)
+		c.Namespaces[k] = inode(pid, file)
+	}
+	if !later {
+		return
+	}
+	// The child makes its cgroup namespace itself, as one of the first things.
+	const tries, pause = 500, time.Millisecond
+	bryos := inode(os.Getpid(), ns.Cgroup.File())
+	for i := 0; i < tries && c.Namespaces[ns.Cgroup] == bryos; i++ {
+		time.Sleep(pause)
+		c.Namespaces[ns.Cgroup] = inode(pid, ns.Cgroup.File())
 	}
 }
 
-func (c *Container) inode(pid int, k ns.Kind, file string) {
+// inode is a namespace's, 0 once the process has ended.
+func inode(pid int, file string) uint64 {
 	var st unix.Stat_t
-	if unix.Stat("/proc/"+strconv.Itoa(pid)+"/ns/"+file, &st) == nil {
-		c.Namespaces[k] = st.Ino
+	if unix.Stat("/proc/"+strconv.Itoa(pid)+"/ns/"+file, &st) != nil {
+		return 0
 	}
+	return st.Ino
 }
 
 // inherit makes what the child inherits.
