@@ -431,10 +431,14 @@ func TestSupervisorIsSmall(t *testing.T) {
 	cmd, out := supervised(t, "sleep")
 	wantReady(t, cmd, out)
 	pid1, _ := container(t, cmd)
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", cmd.Process.Pid))
-	if err != nil || len(entries) != 1 {
-		t.Errorf("the supervisor holds %v (%v), want the pidfd alone", entries, err)
-	}
+	eventually(t, "the supervisor is there", func() bool { // the command may be ready before
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid))
+		return err == nil && strings.HasPrefix(exe, "/memfd:")
+	})
+	eventually(t, "the supervisor holds the pidfd alone", func() bool {
+		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", cmd.Process.Pid))
+		return err == nil && len(entries) == 1
+	})
 	for _, pid := range []int{cmd.Process.Pid, pid1} {
 		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 		if err != nil || exe != "/memfd:bryo-init (deleted)" {
