@@ -56,7 +56,7 @@ func floors() []layer {
 		{pkg: "fsroot/unpack", floor: 2.5, users: ends},
 		{pkg: "fsroot/shelf", floor: 2.5, users: ends},
 
-		{pkg: "fsroot/tree", floor: 2.5, users: []string{"cmd/bryo"}, only: []string{"golang.org/x/sys"}},
+		{pkg: "fsroot/tree", floor: 2.25, users: []string{"cmd/bryo", "cmd/bryo-image", "fsroot/unpack"}, only: []string{"golang.org/x/sys"}},
 
 		{pkg: "rootless", floor: 3},
 

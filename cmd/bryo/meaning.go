@@ -42,6 +42,8 @@ func meanings() []meaning {
 		{"ls|add|rm", fromNothing, func() []string { return append([]string{"ls", "add", "rm"}, containers()...) }},
 		{"FROM", fromFiles, containerPaths},
 		{"TO", fromFiles, containerPaths},
+		{"IMAGE", fromFiles, fixed("oci:")},
+		{"DIR", fromDirectories, nil},
 		{"VERB", fromNothing, names},
 		{"TOPIC", fromNothing, host.Topics},
 		{"SHELL", fromNothing, shells},

@@ -48,6 +48,22 @@ func (t Tree) IsDir(unsafePath string) bool {
 	return err == nil && unix.Close(fd) == nil
 }
 
+// OpenFile opens a regular file for reading.
+func (t Tree) OpenFile(unsafePath string) (*os.File, error) {
+	fd, err := t.open(unsafePath, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return nil, pathError("open", unsafePath, err)
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = errors.New("not a regular file")
+	}
+	if err != nil {
+		return nil, errors.Join(pathError("open", unsafePath, err), unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), unsafePath), nil
+}
+
 // parent opens the directory that a path's last name is in.
 func (t Tree) parent(unsafePath string) (fd int, name string, err error) {
 	clean := path.Clean("/" + unsafePath)

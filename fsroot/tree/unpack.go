@@ -172,36 +172,51 @@ func (u *unpacker) makeFile(in io.Reader, dir int, name string, h *tar.Header) e
 		return err
 	}
 	out := os.NewFile(uintptr(fd), name)
-	err = u.write(out, in)
+	if u.buf == nil {
+		const chunk = 64 << 10
+		u.buf = make([]byte, 2*chunk)
+	}
+	err = copySparse(fd, in, u.buf)
 	if err == nil {
 		err = u.attributes(fd, h)
 	}
 	return errors.Join(err, out.Close())
 }
 
-// write makes holes of what is zeros, as a file has them that is larger than
-// any disk.
-func (u *unpacker) write(out *os.File, in io.Reader) error {
-	const chunk = 64 << 10
-	if u.buf == nil {
-		u.buf = make([]byte, 2*chunk) // the second half stays zeros
-	}
-	for size := int64(0); ; {
-		n, err := io.ReadFull(in, u.buf[:chunk])
+// copySparse writes to an empty file. It makes holes of what is zeros, as a
+// file has them that is larger than any disk. The second half of buf is zeros.
+func copySparse(fd int, in io.Reader, buf []byte) error {
+	chunk, zeros := buf[:len(buf)/2], buf[len(buf)/2:]
+	for size, hole := int64(0), false; ; {
+		n, err := io.ReadFull(in, chunk)
 		size += int64(n)
-		hole := n == chunk && bytes.Equal(u.buf[:chunk], u.buf[chunk:])
 		switch {
-		case hole:
-			_, err = out.Seek(size, io.SeekStart)
+		case errors.Is(err, io.EOF) && hole:
+			return unix.Ftruncate(fd, size)
 		case errors.Is(err, io.EOF):
-			return out.Truncate(size)
-		case err == nil || errors.Is(err, io.ErrUnexpectedEOF) && n > 0:
-			_, err = out.Write(u.buf[:n])
+			return nil
+		case err != nil && (n == 0 || !errors.Is(err, io.ErrUnexpectedEOF)): // an archive that is cut off
+			return err
 		}
-		if err != nil {
+		if hole = n == len(chunk) && bytes.Equal(chunk, zeros); hole {
+			continue
+		}
+		if err := writeAt(fd, chunk[:n], size-int64(n)); err != nil {
 			return err
 		}
 	}
+}
+
+func writeAt(fd int, data []byte, at int64) error {
+	for len(data) > 0 {
+		n, err := unix.Pwrite(fd, data, at)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+		n = max(n, 0)
+		data, at = data[n:], at+int64(n)
+	}
+	return nil
 }
 
 // createFile makes a new file. One that is mounted on cannot be replaced, and

@@ -11,7 +11,7 @@ import (
 // for the tun device is only tried where it has to.
 func (s *symptoms) lookNetwork() {
 	n := &s.network
-	n.program = companion("bryo-net")
+	n.program = Companion("bryo-net")
 	for _, driver := range []netslirp.Driver{netslirp.DriverSlirp4netns, netslirp.DriverPasta} {
 		for _, dir := range netslirp.ProgramDirs() {
 			if unix.Access(dir+"/"+string(driver), unix.X_OK) == nil {

@@ -12,16 +12,16 @@ import (
 
 // network finds what connects a network namespace.
 func network() rootless.NetFacts {
-	facts := rootless.NetFacts{Program: companion("bryo-net")}
+	facts := rootless.NetFacts{Program: Companion("bryo-net")}
 	if err := netslirp.ProbeTun(); err != nil {
 		facts.NoTUN = err.Error()
 	}
 	return facts
 }
 
-// companion is another executable of bryo's, beside this one or in
+// Companion is another executable of bryo's, beside this one or in
 // ../libexec/bryo; "" if there is none.
-func companion(name string) string {
+func Companion(name string) string {
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return ""

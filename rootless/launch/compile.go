@@ -188,6 +188,19 @@ func setNames(p *program.Program, plan *rootless.Plan) {
 
 // compileUnshare is what bryo unshare runs instead of a container.
 func compileUnshare(plan *rootless.Plan, fds descriptors) *program.Program {
+	return compileMapped(plan, fds, func(*program.Program) {})
+}
+
+// compileHelper is the same for a program of bryo's own, which has no more of
+// root's power than the plan says.
+func compileHelper(plan *rootless.Plan, fds descriptors) *program.Program {
+	return compileMapped(plan, fds, func(p *program.Program) {
+		confine.NoNewPrivs(p)
+		confine.DropBounding(p, plan.Process.Caps)
+	})
+}
+
+func compileMapped(plan *rootless.Plan, fds descriptors, confined func(*program.Program)) *program.Program {
 	p := program.New()
 	if !plan.IDs.Helpers {
 		mapOne(p, plan)
@@ -196,6 +209,7 @@ func compileUnshare(plan *rootless.Plan, fds descriptors) *program.Program {
 	becomeRoot(p, plan)
 	tie(p, fds)
 	resetSignals(p)
+	confined(p)
 	execute(p, &plan.Process, fds.errors)
 	return p
 }

@@ -13,3 +13,10 @@ func Unshare(plan *rootless.Plan) (*Container, error) {
 	return start(plan, unix.CLONE_NEWUSER|unix.CLONE_NEWNS, compileUnshare,
 		func(*rootless.Plan, descriptors) *program.Program { return program.New() })
 }
+
+// Helper runs the plan's command as Unshare does, with the plan's capabilities
+// as the most that it can have, and with no network.
+func Helper(plan *rootless.Plan) (*Container, error) {
+	return start(plan, unix.CLONE_NEWUSER|unix.CLONE_NEWNS|unix.CLONE_NEWNET|unix.CLONE_NEWIPC, compileHelper,
+		func(*rootless.Plan, descriptors) *program.Program { return program.New() })
+}

@@ -1,0 +1,97 @@
+// Bryo-image unpacks images: bryo starts it under the user's map of ids, and
+// nobody else has reason to. It confines itself before it reads the first byte
+// of an image, and all it can write to is the directory that it was given.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/fsroot/tree"
+	"bryo/fsroot/unpack"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run carries out an order of bryo's, whose descriptors are numbers:
+//
+//	bryo-image unpack ROOT REPORT IMAGE REFERENCE BYTES ENTRIES IDMAP
+//	bryo-image discard ROOT REPORT
+//
+// What comes of it goes to REPORT, as JSON.
+func run(args []string) int {
+	const fixed, most = 3, 8
+	var fds [2]int
+	err := errors.New("bryo starts this program; there is nothing to do by hand")
+	if len(args) == fixed && args[0] == "discard" || len(args) == most && args[0] == "unpack" {
+		fds, err = descriptors(args[1], args[2])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bryo-image:", err)
+		return 1
+	}
+	var outcome tree.Outcome
+	if args[0] == "discard" {
+		err = discard(fds[0])
+	} else {
+		err = unpackInto(fds[0], args[fixed:], &outcome)
+	}
+	if err != nil {
+		outcome.Error = err.Error()
+	}
+	report := os.NewFile(uintptr(fds[1]), "report")
+	if json.NewEncoder(report).Encode(outcome) != nil || err != nil {
+		return 1
+	}
+	return 0
+}
+
+func descriptors(texts ...string) (fds [2]int, err error) {
+	for i, text := range texts {
+		if fds[i], err = strconv.Atoi(text); err != nil {
+			return fds, err
+		}
+		unix.CloseOnExec(fds[i])
+	}
+	return fds, nil
+}
+
+func discard(root int) error {
+	if err := confineSelf(root, -1); err != nil {
+		return err
+	}
+	return tree.InRoot(root).Clear()
+}
+
+func unpackInto(root int, args []string, outcome *tree.Outcome) error {
+	// Most of the memory is windows of decompressors, which stay; a collection at
+	// each doubling would let the heap be twice of that.
+	const percent = 25
+	debug.SetGCPercent(percent)
+	numbers, err := descriptors(args[0])
+	if err != nil {
+		return err
+	}
+	image := os.NewFile(uintptr(numbers[0]), "image")
+	request := unpack.Request{Image: image, Reference: args[1], Root: root, IDMap: args[4]}
+	if request.Limits.Bytes, err = strconv.ParseInt(args[2], 10, 64); err != nil {
+		return err
+	}
+	if request.Limits.Entries, err = strconv.Atoi(args[3]); err != nil {
+		return err
+	}
+	if err := confineSelf(root, numbers[0]); err != nil {
+		return err
+	}
+	report, err := unpack.Unpack(request)
+	if report != nil {
+		outcome.Report = *report
+	}
+	return err
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"bryo/fsroot/tree"
+	"bryo/rootless"
+)
+
+// An image is unpacked by bryo-image, as root of the user's map of ids, to a
+// directory beside the one that was named, which gets its name when all is well.
+//
+//	bryo unpack, as the user                      bryo-image, as root of the map
+//	opens IMAGE, makes .DIR.bryo-unpack --------> writes below it
+//	<- what became otherwise, as JSON ----------- ends
+//	renames it to DIR, or has it removed
+
+const unpackAbout = `IMAGE is an archive of files, plain or compressed by gzip, zstd, xz or bzip2; or oci:DIR[:TAG], an image layout; or an archive of a layout or of docker save or podman save, with :TAG behind it if it has several images; or -, an archive of either kind from standard input.
+DIR is made, or is empty.
+
+Files belong to the users of the image, in your map of ids, and have their modes, times, extended attributes and capabilities.
+Owners that are not in the map are noted in user.rootlesscontainers.
+Devices cannot be made without root: they are left out, and noted.
+On an error nothing is left.`
+
+type unpackOptions struct {
+	spec  rootless.Spec
+	bytes int64
+	files uint32
+}
+
+func unpackFlags(o *unpackOptions, s streams) *pflag.FlagSet {
+	const bytes, files = 64 << 30, 1 << 20
+	o.bytes, o.files = bytes, files
+	flags := verbFlags("unpack", s)
+	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(&o.spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
+	flags.Var(&value{kind: "SIZE", text: "64g", set: func(text string) (err error) { o.bytes, err = parseLogSize(text); return err }}, "max-size", "how large all files together may be")
+	flags.Uint32Var(&o.files, "max-files", files, "how many files there may be")
+	return flags
+}
+
+func unpackSyntax() *pflag.FlagSet { return unpackFlags(&unpackOptions{}, streams{}) }
+
+// runUnpack makes a root file system of an image.
+func runUnpack(args []string, s streams) int {
+	o := &unpackOptions{}
+	flags := unpackFlags(o, s)
+	if err := parse(flags, args); err != nil {
+		return report(s, err)
+	}
+	const operands = 2
+	if flags.NArg() != operands {
+		return report(s, errors.New("unpack takes an image, and the directory that it goes to\nfix: bryo unpack debian.tar debian"))
+	}
+	return report(s, o.unpack(flags.Arg(0), flags.Arg(1), s))
+}
+
+func (o *unpackOptions) unpack(image, dir string, s streams) (err error) {
+	helper, err := newImageHelper(&o.spec, s)
+	if err != nil {
+		return err
+	}
+	in, reference, err := openImage(image, s)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	root, err := newRoot(dir, helper)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.close()) }()
+	outcome, err := helper.run("unpack", []int{root.fd, int(in.Fd())},
+		reference, strconv.FormatInt(o.bytes, 10), strconv.FormatUint(uint64(o.files), 10), helper.maps())
+	if err == nil {
+		err = root.finish()
+	}
+	if err != nil {
+		return errors.Join(err, root.discard())
+	}
+	warn(s, unpackWarnings(&outcome.Report))
+	return nil
+}
+
+// openImage opens what a name of an image means, and says which of several is
+// meant.
+func openImage(image string, s streams) (f *os.File, reference string, err error) {
+	if image == "-" {
+		return s.in, "", nil
+	}
+	for _, transport := range []string{"oci:", "oci-archive:", "docker-archive:"} {
+		image = strings.TrimPrefix(image, transport)
+	}
+	if image == "" {
+		return nil, "", errors.New("the image has no name; was a variable not set?")
+	}
+	const flags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOCTTY
+	f, err = os.OpenFile(image, flags, 0)
+	if !errors.Is(err, unix.ENOENT) {
+		return f, "", err
+	}
+	for i := len(image) - 1; i > 0; i-- { // a reference may have colons, too: the longest file name counts
+		if image[i] == ':' {
+			if f, err := os.OpenFile(image[:i], flags, 0); err == nil {
+				return f, image[i+1:], nil
+			}
+		}
+	}
+	return nil, "", err
+}
+
+// unpackWarnings tells what is otherwise than the image says.
+func unpackWarnings(r *tree.Report) (lines []string) {
+	add := func(n int, format string, more ...any) {
+		if n > 0 {
+			lines = append(lines, fmt.Sprintf(format, append([]any{n}, more...)...))
+		}
+	}
+	if r.Omitted > 0 {
+		add(r.Omitted, "devices left out, which only root can make: %d, as %s", visible(r.Devices[0]))
+	}
+	add(r.Unknown, "entries left out of a kind that is not known: %d")
+	add(r.Foreign, "files that are root's, as their own ids are not in your map: %d; they are noted in user.rootlesscontainers")
+	add(r.Unrecorded, "of these without a note, which links and pipes cannot have: %d")
+	add(r.Setuid, "of these without their set-user-ID bits: %d")
+	for _, name := range slices.Sorted(maps.Keys(r.Xattrs)) {
+		add(r.Xattrs[name], "files without their attribute "+strings.ReplaceAll(visible(name), "%", "%%")+": %d")
+	}
+	if r.Unnoted {
+		lines = append(lines, "the map of ids is not noted: the file system has no extended attributes for it")
+	}
+	return lines
+}

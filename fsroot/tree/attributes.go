@@ -1,0 +1,166 @@
+package tree
+
+import (
+	"archive/tar"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Extended attributes: rootlessOwner is where umoci and others note an owner
+// that could not be set, as a protobuf message of two numbers.
+const (
+	paxXattr      = "SCHILY.xattr."
+	aclDefault    = "system.posix_acl_default"
+	aclAccess     = "system.posix_acl_access"
+	capability    = "security.capability"
+	rootlessOwner = "user.rootlesscontainers"
+	labels        = "security.selinux" // the host's to give
+)
+
+// attributes sets what a file was not made with, in the order in which none
+// undoes another. made is the mode that it has, if it has root as its owner.
+func (m *Image) attributes(fd int, h *tar.Header, made uint32, plain bool) error {
+	const all, special = 0o7777, 0o7000
+	mode := uint32(h.Mode) & all
+	foreign := false
+	if h.Uid != 0 || h.Gid != 0 || !plain {
+		var err error
+		if foreign, err = chown(fd, "", h); err != nil {
+			return err
+		}
+	}
+	if foreign && mode&special != 0 && h.Typeflag != tar.TypeDir { // they would give root's rights
+		m.Report.Setuid++
+		mode &^= special
+	}
+	if mode != made || !plain {
+		if err := unix.Fchmod(fd, mode); err != nil {
+			return err
+		}
+	}
+	if foreign {
+		m.noteOwner(fd, h)
+	}
+	if err := m.setXattrs(fd, h); err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(fd, "", times(h), unix.AT_EMPTY_PATH)
+}
+
+// chown gives a file to its owner, as far as the map of ids has one; root has
+// what is foreign.
+func chown(dir int, name string, h *tar.Header) (foreign bool, err error) {
+	if !isID(h.Uid) || !isID(h.Gid) {
+		return false, fmt.Errorf("the owner %d:%d has no id", h.Uid, h.Gid)
+	}
+	flags := unix.AT_SYMLINK_NOFOLLOW
+	if name == "" {
+		flags = unix.AT_EMPTY_PATH
+	}
+	for i, owner := range [][2]int{{h.Uid, h.Gid}, {h.Uid, 0}, {0, h.Gid}, {0, 0}} {
+		err = unix.Fchownat(dir, name, owner[0], owner[1], flags)
+		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) {
+			return i > 0, err
+		}
+	}
+	return true, err
+}
+
+func times(h *tar.Header) []unix.Timespec {
+	when := unix.NsecToTimespec(h.ModTime.UnixNano())
+	return []unix.Timespec{when, when}
+}
+
+// noteOwner keeps the owner that a file cannot have. A file system without room
+// for it is none to give up for.
+func (m *Image) noteOwner(fd int, h *tar.Header) {
+	m.Report.Foreign++
+	if unix.Fsetxattr(fd, rootlessOwner, ownerNote(uint32(h.Uid), uint32(h.Gid)), 0) != nil {
+		m.Report.Unrecorded++
+	}
+}
+
+// ownerNote is the message Resource{uint32 uid = 1; uint32 gid = 2} of
+// rootlesscontainers, in protobuf's encoding.
+func ownerNote(uid, gid uint32) []byte {
+	const first, second = 1 << 3, 2 << 3
+	var b []byte
+	if uid != 0 {
+		b = binary.AppendUvarint(append(b, first), uint64(uid))
+	}
+	if gid != 0 {
+		b = binary.AppendUvarint(append(b, second), uint64(gid))
+	}
+	return b
+}
+
+// setXattrs sets the extended attributes that are an image's to give.
+func (m *Image) setXattrs(fd int, h *tar.Header) error {
+	for key, value := range h.PAXRecords {
+		name, is := strings.CutPrefix(key, paxXattr)
+		if !is || name == labels {
+			continue
+		}
+		if !settable(name) {
+			m.Report.xattr(name)
+			continue
+		}
+		err := unix.Fsetxattr(fd, name, []byte(value), 0)
+		switch {
+		case err == nil && name == aclDefault:
+			m.inherits = true
+		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.E2BIG), errors.Is(err, unix.ERANGE):
+			m.Report.xattr(name)
+		case err != nil:
+			return fmt.Errorf("set the attribute %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// countXattrs is for what can have none of its own here.
+func (m *Image) countXattrs(h *tar.Header) {
+	for key := range h.PAXRecords {
+		if name, is := strings.CutPrefix(key, paxXattr); is && name != labels {
+			m.Report.xattr(name)
+		}
+	}
+}
+
+// settable leaves out what means something to overlay file systems, to bryo or
+// to others of its kind: an image could make them take one thing for another.
+func settable(name string) bool {
+	switch name {
+	case capability, aclAccess, aclDefault:
+		return true
+	case rootlessOwner:
+		return false
+	}
+	return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.") && !strings.HasPrefix(name, "user.bryo.")
+}
+
+// clearXattrs takes away what a lower layer has given to a directory.
+func clearXattrs(fd int) error {
+	const most = 64 << 10 // listxattr(2)
+	list := make([]byte, most)
+	n, err := unix.Flistxattr(fd, list)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
+		if name != rootlessOwner && !settable(name) {
+			continue
+		}
+		if err := unix.Fremovexattr(fd, name); err != nil && !errors.Is(err, unix.ENODATA) {
+			return fmt.Errorf("remove the attribute %s: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package tree
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Outcome is what bryo-image tells bryo, as JSON.
+type Outcome struct {
+	Error  string `json:",omitempty"`
+	Report Report
+}
+
+// Report is what could not be made as an image says.
+type Report struct {
+	Devices    []string       `json:",omitempty"` // that are not made, the first of them, as in: c 1:3 666 0:0 dev/null
+	Omitted    int            `json:",omitempty"` // all devices
+	Unknown    int            `json:",omitempty"` // entries of a kind that nobody knows
+	Foreign    int            `json:",omitempty"` // files whose owners are not in the map of ids
+	Unrecorded int            `json:",omitempty"` // those of them that have no note of it
+	Setuid     int            `json:",omitempty"` // those of them that have lost set-user-ID bits
+	Unnoted    bool           `json:",omitempty"` // the file system has no room for notes
+	Xattrs     map[string]int `json:",omitempty"` // attributes that are not set, and on how many files
+}
+
+// What a report has of what a hostile image could have without end.
+const (
+	mostDevices = 64
+	mostXattrs  = 16
+)
+
+func (r *Report) device(h *tar.Header, to string) {
+	r.Omitted++
+	if len(r.Devices) < mostDevices {
+		kind := map[byte]string{tar.TypeChar: "c", tar.TypeBlock: "b"}[h.Typeflag]
+		r.Devices = append(r.Devices, fmt.Sprintf("%s %d:%d %o %d:%d %s", kind, h.Devmajor, h.Devminor, h.Mode, h.Uid, h.Gid, to))
+	}
+}
+
+func (r *Report) xattr(name string) {
+	if r.Xattrs == nil {
+		r.Xattrs = map[string]int{}
+	}
+	if _, known := r.Xattrs[name]; !known && len(r.Xattrs) >= mostXattrs {
+		name = "others"
+	}
+	r.Xattrs[name]++
+}
+
+// What is noted with a root: the map of ids that it was made under, and the
+// devices that it should have.
+const (
+	noteIDMap   = "user.bryo.idmap"
+	noteDevices = "user.bryo.devices"
+)
+
+// Note keeps with the root what was not made, and the map of ids that its owners
+// are meant in.
+func (m *Image) Note(idMap string) {
+	const most = 2 << 10 // there may be one block for all
+	err := m.note(noteIDMap, idMap)
+	if len(m.Report.Devices) > 0 {
+		lines := strings.Join(m.Report.Devices, "\n")
+		err = errors.Join(err, m.note(noteDevices, lines[:min(len(lines), most)]))
+	}
+	m.Report.Unnoted = err != nil
+}
+
+func (m *Image) note(name, value string) error {
+	fd, err := m.tree.open(".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fsetxattr(fd, name, []byte(value), 0), unix.Close(fd))
+}

@@ -1,0 +1,67 @@
+package unpack
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+const dockerManifest = "manifest.json"
+
+// saved is an image in an archive of docker save, or of podman save.
+type saved struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+// fromSaved finds the layers of an image in such an archive.
+func fromSaved(b blobs, reference string) ([]layer, error) {
+	data, err := readAll(b, dockerManifest)
+	if err != nil {
+		return nil, err
+	}
+	var list []saved
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, fmt.Errorf("%s: %w", dockerManifest, err)
+	}
+	image, err := chosen(list, reference)
+	if err != nil {
+		return nil, err
+	}
+	config, err := readAll(b, image.Config)
+	if err != nil {
+		return nil, fmt.Errorf("the image's configuration: %w", err)
+	}
+	ids, err := diffIDs(config, len(image.Layers))
+	if err != nil {
+		return nil, err
+	}
+	layers := make([]layer, len(ids))
+	for i, name := range image.Layers {
+		layers[i] = layer{name: name, size: -1, diffID: ids[i]}
+	}
+	return layers, nil
+}
+
+func chosen(list []saved, reference string) (saved, error) {
+	var names []string
+	for _, image := range list {
+		names = append(names, image.RepoTags...)
+		isIt := func(name string) bool { return name == reference || strings.HasSuffix(name, "/"+reference) }
+		if reference != "" && slices.ContainsFunc(image.RepoTags, isIt) {
+			return image, nil
+		}
+	}
+	switch {
+	case reference != "":
+		return saved{}, fmt.Errorf("there is no image %q\nfix: it has %s", reference, listed(names))
+	case len(list) == 0:
+		return saved{}, errors.New("the archive has no image")
+	case len(list) > 1:
+		return saved{}, fmt.Errorf("there are %d images\nfix: name one behind a colon: %s", len(list), listed(names))
+	}
+	return list[0], nil
+}

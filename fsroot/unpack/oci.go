@@ -1,0 +1,189 @@
+package unpack
+
+import (
+	"bytes"
+	_ "crypto/sha256" // digests of images
+	_ "crypto/sha512"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// layer is an archive of files, compressed or not.
+type layer struct {
+	name   string // among the blobs
+	size   int64  // -1 for unknown
+	digest digest.Digest
+	diffID digest.Digest // of what is in it, decompressed
+}
+
+const mostLayers = 500
+
+// fromLayout finds the layers of an image in a layout. The reference is the
+// name that it has there, or "".
+func fromLayout(b blobs, reference string) ([]layer, error) {
+	data, err := readAll(b, ocispec.ImageIndexFile)
+	if err != nil {
+		return nil, err
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("%s: %w", ocispec.ImageIndexFile, err)
+	}
+	chosen, err := named(index.Manifests, reference)
+	if err != nil {
+		return nil, err
+	}
+	const nested = 4
+	for range nested {
+		data, err := verified(b, chosen)
+		if err != nil {
+			return nil, err
+		}
+		if !isIndex(chosen.MediaType) {
+			return fromManifest(b, data)
+		}
+		var index ocispec.Index
+		if err := json.Unmarshal(data, &index); err != nil {
+			return nil, fmt.Errorf("index %s: %w", chosen.Digest, err)
+		}
+		if chosen, err = forMachine(index.Manifests); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errors.New("the image's indexes have no end")
+}
+
+func isIndex(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == "application/vnd.docker.distribution.manifest.list.v2+json"
+}
+
+// named chooses an image of a layout by its name.
+func named(list []ocispec.Descriptor, reference string) (ocispec.Descriptor, error) {
+	var names []string
+	for _, d := range list {
+		name := d.Annotations[ocispec.AnnotationRefName]
+		if reference != "" && name == reference {
+			return d, nil
+		}
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	switch {
+	case reference != "":
+		return ocispec.Descriptor{}, fmt.Errorf("there is no image %q\nfix: it has %s", reference, listed(names))
+	case len(list) == 1:
+		return list[0], nil
+	case len(names) == 0:
+		return forMachine(list)
+	}
+	return ocispec.Descriptor{}, fmt.Errorf("there are %d images\nfix: name one behind a colon: %s", len(list), listed(names))
+}
+
+func listed(names []string) string {
+	const most = 20
+	if len(names) == 0 {
+		return "none with a name"
+	}
+	return strings.Join(names[:min(len(names), most)], ", ")
+}
+
+// forMachine chooses an image that runs here.
+func forMachine(list []ocispec.Descriptor) (ocispec.Descriptor, error) {
+	var others []string
+	for _, d := range list {
+		if d.Platform == nil && len(list) == 1 {
+			return d, nil
+		}
+		if d.Platform == nil || d.Platform.OS == "unknown" {
+			continue
+		}
+		if d.Platform.OS == "linux" && d.Platform.Architecture == runtime.GOARCH {
+			return d, nil
+		}
+		others = append(others, d.Platform.OS+"/"+d.Platform.Architecture)
+	}
+	return ocispec.Descriptor{}, fmt.Errorf("the image has nothing for linux/%s; it has %s", runtime.GOARCH, listed(others))
+}
+
+func blobName(d digest.Digest) (string, error) {
+	if err := d.Validate(); err != nil {
+		return "", fmt.Errorf("digest %q: %w", string(d), err)
+	}
+	return ocispec.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded(), nil
+}
+
+// verified reads a small blob, whose size and digest are those that were told.
+func verified(b blobs, d ocispec.Descriptor) ([]byte, error) {
+	name, err := blobName(d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	data, err := readAll(b, name)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) != d.Size {
+		return nil, fmt.Errorf("%s has %d bytes, and should have %d", name, len(data), d.Size)
+	}
+	verifier := d.Digest.Verifier()
+	if _, err := io.Copy(verifier, bytes.NewReader(data)); err != nil || !verifier.Verified() {
+		return nil, fmt.Errorf("%s is not what its digest says", name)
+	}
+	return data, nil
+}
+
+func fromManifest(b blobs, data []byte) ([]layer, error) {
+	var manifest ocispec.Manifest
+	if err := json.Unmarshal(data, &manifest); err != nil {
+		return nil, fmt.Errorf("the image's manifest: %w", err)
+	}
+	if manifest.Config.Digest == "" {
+		return nil, errors.New("the image's manifest has no configuration: it is not one that bryo knows")
+	}
+	config, err := verified(b, manifest.Config)
+	if err != nil {
+		return nil, fmt.Errorf("the image's configuration: %w", err)
+	}
+	ids, err := diffIDs(config, len(manifest.Layers))
+	if err != nil {
+		return nil, err
+	}
+	layers := make([]layer, len(manifest.Layers))
+	for i, d := range manifest.Layers {
+		name, err := blobName(d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if d.Size < 0 {
+			return nil, fmt.Errorf("%s has the size %d", name, d.Size)
+		}
+		layers[i] = layer{name, d.Size, d.Digest, ids[i]}
+	}
+	return layers, nil
+}
+
+// diffIDs are the digests of the layers' contents, as a configuration has them.
+func diffIDs(config []byte, layers int) ([]digest.Digest, error) {
+	var image ocispec.Image
+	if err := json.Unmarshal(config, &image); err != nil {
+		return nil, fmt.Errorf("the image's configuration: %w", err)
+	}
+	ids := image.RootFS.DiffIDs
+	if len(ids) != layers || layers > mostLayers {
+		return nil, fmt.Errorf("the image has %d layers, and its configuration %d; there may be %d", layers, len(ids), mostLayers)
+	}
+	for _, id := range ids {
+		if err := id.Validate(); err != nil {
+			return nil, fmt.Errorf("digest %q: %w", string(id), err)
+		}
+	}
+	return ids, nil
+}
