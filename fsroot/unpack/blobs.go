@@ -52,7 +52,6 @@ func (d directory) has(name string) bool {
 type archive struct {
 	file  io.ReaderAt
 	parts map[string]part
-	first string // name
 }
 
 type part struct {
@@ -64,11 +63,8 @@ type part struct {
 // for each layer.
 const mostParts = 10000
 
-func openArchive(f *os.File) (*archive, error) {
+func openArchive(f *io.SectionReader) (*archive, error) {
 	a := &archive{file: f, parts: map[string]part{}}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
 	in := tar.NewReader(f)
 	for range mostParts {
 		h, err := in.Next()

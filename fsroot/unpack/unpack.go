@@ -35,7 +35,7 @@ func Unpack(r Request) (*tree.Report, error) {
 	if info.IsDir() {
 		err = u.image(directory{tree.Beneath(int(r.Image.Fd()))})
 	} else {
-		err = u.archive(info.Mode().IsRegular())
+		err = u.archive(info)
 	}
 	if err == nil {
 		u.to.Note(r.IDMap)
@@ -51,8 +51,13 @@ type unpacker struct {
 
 // archive is for one of an image as for one of a root file system, which its
 // first name tells.
-func (u *unpacker) archive(seekable bool) (err error) {
-	in, end, err := decompress(u.Image)
+func (u *unpacker) archive(info os.FileInfo) (err error) {
+	seekable := info.Mode().IsRegular()
+	from, file := io.Reader(u.Image), io.NewSectionReader(u.Image, 0, info.Size())
+	if seekable {
+		from = io.NewSectionReader(u.Image, 0, info.Size())
+	}
+	in, end, err := decompress(from)
 	if err != nil {
 		return err
 	}
@@ -71,24 +76,25 @@ func (u *unpacker) archive(seekable bool) (err error) {
 	if !imagePart(name) {
 		return u.files(whole)
 	}
-	f := u.Image
 	if _, compressed := in.(*grown); compressed || !seekable {
-		if f, err = u.spool(whole); err != nil {
+		spooled, size, err := u.spool(whole)
+		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer spooled.Close()
+		file = io.NewSectionReader(spooled, 0, size)
 	}
-	parts, err := openArchive(f)
+	parts, err := openArchive(file)
 	if err != nil {
 		return err
 	}
 	if parts.has(dockerManifest) || parts.has(ocispec.ImageIndexFile) {
 		return u.image(parts)
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return u.files(f)
+	return u.files(file)
 }
 
 // files unpacks an archive of a root file system.
@@ -127,11 +133,11 @@ func firstName(r io.Reader) (name string, begin []byte, err error) {
 }
 
 // spool writes a stream to a file without a name, which is gone with this process.
-func (u *unpacker) spool(r io.Reader) (*os.File, error) {
+func (u *unpacker) spool(r io.Reader) (*os.File, int64, error) {
 	const private = 0o600
 	fd, err := unix.Openat(u.Root, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, private)
 	if err != nil {
-		return nil, fmt.Errorf("make a file for the archive: %w", err)
+		return nil, 0, fmt.Errorf("make a file for the archive: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "archive")
 	n, err := io.Copy(f, io.LimitReader(r, u.Limits.Bytes))
@@ -139,9 +145,9 @@ func (u *unpacker) spool(r io.Reader) (*os.File, error) {
 		err = errors.New("the archive is larger than is allowed")
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, 0, errors.Join(err, f.Close())
 	}
-	return f, nil
+	return f, n, nil
 }
 
 // image unpacks the layers of an image.
