@@ -280,6 +280,9 @@ func (m *Image) makeName(h *tar.Header, name string) error {
 		return err
 	}
 	defer unix.Close(from)
+	if base == "/" {
+		return unix.EPERM // and no name to look up
+	}
 	err = unix.Linkat(from, base, m.at.fd, name, 0)
 	if !errors.Is(err, unix.EEXIST) {
 		return err

@@ -16,9 +16,10 @@ func (t Tree) Clear() error {
 	if err != nil {
 		return pathError("open", ".", err)
 	}
+	in := os.NewFile(uintptr(top), ".")
 	r := &remover{top: top}
-	err = r.empty(os.NewFile(uintptr(top), "."), 0)
-	return errors.Join(err, r.finish(), unix.Close(top))
+	err = r.empty(in, 0)
+	return errors.Join(err, r.finish(), in.Close())
 }
 
 // remover removes directories. What lies deeper than it has descriptors for is
@@ -47,8 +48,7 @@ func (r *remover) remove(dir int, name string, depth int) error {
 	if err = errors.Join(err, in.Close()); err != nil {
 		return err
 	}
-	err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
-	return err
+	return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
 }
 
 func (r *remover) empty(in *os.File, depth int) error {
