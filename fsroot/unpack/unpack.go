@@ -122,7 +122,7 @@ func firstName(r io.Reader) (name string, begin []byte, err error) {
 	switch {
 	case err == nil:
 		name = h.Name
-	case read.Len() == 0:
+	case read.Len() == 0 && errors.Is(err, io.EOF):
 		return "", nil, errors.New("the archive is empty")
 	case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF):
 		return "", nil, errors.New("it is neither an image nor an archive of tar(1), plain or compressed by gzip, zstd, xz or bzip2")
