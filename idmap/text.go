@@ -7,9 +7,10 @@ import (
 
 // Text returns both maps in one line, which ParseMaps reads: extents with commas
 // between them, and a blank between the kinds.
-func (m Maps) Text() string { return m.UID.text() + " " + m.GID.text() }
+func (m Maps) Text() string { return m.UID.Text() + " " + m.GID.Text() }
 
-func (m Map) text() string {
+// Text returns the extents with commas between them.
+func (m Map) Text() string {
 	extents := make([]string, len(m))
 	for i, e := range m {
 		extents[i] = e.String()

@@ -66,6 +66,7 @@ type RootFacts struct {
 	Foreign bool           // something else: no programs, and not the command
 	Missing []string       // mount points that are not there and cannot be made in place
 	Entries []fsroot.Entry // of a root that cannot be one overlay
+	IDMap   string         // that is noted with it, by idmap.Maps.Text; anybody may have written it
 	Passwd  []byte         // /etc/passwd, nil if there is none
 	Group   []byte         // /etc/group
 	Shell   string         // the first shell there is, "" for none

@@ -41,6 +41,7 @@ func TestInstall(t *testing.T) {
 	for name, begin := range map[string]string{
 		"../bin/bryo":                         "\x7fELF",
 		"../libexec/bryo/bryo-net":            "\x7fELF",
+		"../libexec/bryo/bryo-image":          "\x7fELF",
 		"man/man1/bryo.1":                     ".Dd ",
 		"bash-completion/completions/bryo":    "# bash completion",
 		"zsh/site-functions/_bryo":            "#compdef bryo\n",

@@ -257,7 +257,7 @@ func (s *shared) bryo() (string, error) {
 		if s.buildErr = s.dirErr; s.buildErr != nil {
 			return
 		}
-		build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Dir(s.binary), "bryo/cmd/bryo", "bryo/cmd/bryo-net")
+		build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Dir(s.binary), "bryo/cmd/bryo", "bryo/cmd/bryo-net", "bryo/cmd/bryo-image")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if s.buildErr = asOwner(build, filepath.Dir(s.binary)); s.buildErr != nil {
 			return

@@ -77,6 +77,7 @@ func manFiles() []term {
 		{"/etc/subgid", "The subordinate group ids that are yours, subgid(5)."},
 		{"/dev/net/tun", "The device of the container's network; where it is closed, a veth pair is used."},
 		{"../libexec/bryo/bryo-net", "The network's process, found from where bryo is, or beside it."},
+		{"../libexec/bryo/bryo-image", "What unpack runs, found in the same way."},
 	}
 }
 
@@ -97,7 +98,7 @@ func manExamples() []example {
 	return []example{
 		{"Root inside, you outside, on your own system, read-only:", "bryo run host id"},
 		{"Write to it, and throw it away:", "bryo run --ephemeral host sh -c 'touch /usr/x && ls /usr/x'"},
-		{"Unpack a root file system under your id map, and remove it:", "mkdir debian && bryo unshare tar -C debian -xf debian.tar --exclude './dev/*'\nbryo unshare rm -rf debian"},
+		{"Unpack a root file system under your id map, and remove it:", "bryo unpack debian.tar debian\nbryo unshare rm -rf debian"},
 		{"Run a shell in it, or a command on files of yours:", "bryo run debian\nbryo run -v \"$PWD:/src:ro\" -e LANG=C debian ls /src"},
 		{"Publish a port; reach these servers and nothing else:", "bryo run -p 8080:80 debian ...\nbryo run --allow '*.debian.org' debian apt-get update"},
 		{"See what would be done:", "bryo explain debian ls\nbryo explain --program debian ls"},

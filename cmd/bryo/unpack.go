@@ -120,20 +120,21 @@ func openImage(image string, s streams) (f *os.File, reference string, err error
 
 // unpackWarnings tells what is otherwise than the image says.
 func unpackWarnings(r *tree.Report) (lines []string) {
-	add := func(n int, format string, more ...any) {
-		if n > 0 {
-			lines = append(lines, fmt.Sprintf(format, append([]any{n}, more...)...))
-		}
-	}
 	if r.Omitted > 0 {
-		add(r.Omitted, "devices left out, which only root can make: %d, as %s", visible(r.Devices[0]))
+		lines = append(lines, fmt.Sprintf("%d devices are left out, as %s: only root can make them", r.Omitted, visible(r.Devices[0])))
 	}
-	add(r.Unknown, "entries left out of a kind that is not known: %d")
-	add(r.Foreign, "files that are root's, as their own ids are not in your map: %d; they are noted in user.rootlesscontainers")
-	add(r.Unrecorded, "of these without a note, which links and pipes cannot have: %d")
-	add(r.Setuid, "of these without their set-user-ID bits: %d")
+	if r.Unknown > 0 {
+		lines = append(lines, fmt.Sprintf("%d entries of a kind that nobody knows are left out", r.Unknown))
+	}
+	if r.Foreign > 0 {
+		line := fmt.Sprintf("%d files are root's, as their own ids are not in your map; ", r.Foreign)
+		if noted := r.Foreign - r.Unrecorded; noted > 0 {
+			line += fmt.Sprintf("%d are noted in user.rootlesscontainers; ", noted)
+		}
+		lines = append(lines, line+fmt.Sprintf("%d have lost set-user-ID bits", r.Setuid))
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Xattrs)) {
-		add(r.Xattrs[name], "files without their attribute "+strings.ReplaceAll(visible(name), "%", "%%")+": %d")
+		lines = append(lines, fmt.Sprintf("%d files are without their attribute %s", r.Xattrs[name], visible(name)))
 	}
 	if r.Unnoted {
 		lines = append(lines, "the map of ids is not noted: the file system has no extended attributes for it")

@@ -186,7 +186,11 @@ func (m *Image) open(dir string) (int, error) {
 	}
 	defer unix.Close(above)
 	const mode = 0o755
-	if err := unix.Mkdirat(above, path.Base(dir), mode); err != nil { // a link that leads nowhere is there
+	err = unix.Mkdirat(above, path.Base(dir), mode)
+	if errors.Is(err, unix.EEXIST) {
+		return -1, fmt.Errorf("%s is a link that leads to nothing", dir)
+	}
+	if err != nil {
 		return -1, err
 	}
 	return m.tree.open(dir, unix.O_RDONLY|unix.O_DIRECTORY)

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/fsroot"
 )
 
 // Outcome is what bryo-image tells bryo, as JSON.
@@ -51,18 +53,15 @@ func (r *Report) xattr(name string) {
 	r.Xattrs[name]++
 }
 
-// What is noted with a root: the map of ids that it was made under, and the
-// devices that it should have.
-const (
-	noteIDMap   = "user.bryo.idmap"
-	noteDevices = "user.bryo.devices"
-)
+// noteDevices is the extended attribute of a root directory that has the devices
+// that are missing.
+const noteDevices = "user.bryo.devices"
 
 // Note keeps with the root what was not made, and the map of ids that its owners
 // are meant in.
 func (m *Image) Note(idMap string) {
 	const most = 2 << 10 // there may be one block for all
-	err := m.note(noteIDMap, idMap)
+	err := m.note(fsroot.IDMapNote, idMap)
 	if len(m.Report.Devices) > 0 {
 		lines := strings.Join(m.Report.Devices, "\n")
 		err = errors.Join(err, m.note(noteDevices, lines[:min(len(lines), most)]))

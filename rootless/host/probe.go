@@ -335,6 +335,7 @@ func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	if r.Source.Path, err = fsroot.Absolute(path); err != nil {
 		return err
 	}
+	r.IDMap = root.IDMap()
 	if err := readAccounts(root, r, spec.Process.User); err != nil {
 		return err
 	}
