@@ -92,9 +92,7 @@ func compileIDs(spec *Spec, facts *Facts, pl *Plan) error {
 		pl.Warnings = append(pl.Warnings, noRangesWarning(facts))
 	}
 	pl.IDs = choice
-	if warning := noteWarning(facts.Root.IDMap, choice.Maps); warning != "" {
-		pl.Warnings = append(pl.Warnings, warning)
-	}
+	pl.Warnings = append(pl.Warnings, noteWarnings(facts.Root.IDMap, choice.Maps)...)
 	if uid, gid := pl.Builder(); uid == idmap.NoID || gid == idmap.NoID {
 		return errors.New("the id map has neither root nor yourself, and nobody to make the container\nfix: map 0, or your own ids, too")
 	}

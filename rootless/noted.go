@@ -6,13 +6,13 @@ import (
 	"bryo/idmap"
 )
 
-// noteWarning compares the map of ids that a root file system was unpacked under
-// with the one that it shall run under; "" if its owners are the same. What is
+// noteWarnings compares the map of ids that a root file system was unpacked under
+// with the one that it shall run under. It is silent if its owners are the same. What is
 // noted may be anybody's word.
-func noteWarning(unsafeNote string, maps idmap.Maps) string {
+func noteWarnings(unsafeNote string, maps idmap.Maps) []string {
 	noted, err := idmap.ParseMaps(unsafeNote)
 	if err != nil || maps.UID.Includes(noted.UID) && maps.GID.Includes(noted.GID) {
-		return ""
+		return nil
 	}
-	return fmt.Sprintf("files have other owners than meant: this root was unpacked with the id map %s, and now it is %s; unpack it again, or say the same --userns", noted.UID.Text(), maps.UID.Text())
+	return []string{fmt.Sprintf("files have other owners than meant: this root was unpacked with the id map %s, and now it is %s; unpack it again, or say the same --userns", noted.UID.Text(), maps.UID.Text())}
 }

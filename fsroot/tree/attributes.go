@@ -24,26 +24,21 @@ const (
 // attributes sets what a file was not made with, in the order in which none
 // undoes another. made is the mode that it has, if it has root as its owner.
 func (m *Image) attributes(fd int, h *tar.Header, made uint32, plain bool) error {
-	const all, special = 0o7777, 0o7000
+	const all = 0o7777
 	mode := uint32(h.Mode) & all
-	foreign := false
 	if h.Uid != 0 || h.Gid != 0 || !plain {
-		var err error
-		if foreign, err = chown(fd, "", h); err != nil {
+		foreign, err := chown(fd, "", h)
+		if err != nil {
 			return err
 		}
-	}
-	if foreign && mode&special != 0 && h.Typeflag != tar.TypeDir { // they would give root's rights
-		m.Report.Setuid++
-		mode &^= special
+		if foreign {
+			mode = m.disown(fd, h, mode)
+		}
 	}
 	if mode != made || !plain {
 		if err := unix.Fchmod(fd, mode); err != nil {
 			return err
 		}
-	}
-	if foreign {
-		m.noteOwner(fd, h)
 	}
 	if err := m.setXattrs(fd, h); err != nil {
 		return err
@@ -75,13 +70,20 @@ func times(h *tar.Header) []unix.Timespec {
 	return []unix.Timespec{when, when}
 }
 
-// noteOwner keeps the owner that a file cannot have. A file system without room
-// for it is none to give up for.
-func (m *Image) noteOwner(fd int, h *tar.Header) {
+// disown keeps the owner that a file cannot have, and takes the bits from its
+// mode that would give root's rights in that one's place. A file system without
+// room for a note is none to give up for.
+func (m *Image) disown(fd int, h *tar.Header, mode uint32) uint32 {
+	const special = 0o7000
 	m.Report.Foreign++
 	if unix.Fsetxattr(fd, rootlessOwner, ownerNote(uint32(h.Uid), uint32(h.Gid)), 0) != nil {
 		m.Report.Unrecorded++
 	}
+	if mode&special != 0 && h.Typeflag != tar.TypeDir {
+		m.Report.Setuid++
+		mode &^= special
+	}
+	return mode
 }
 
 // ownerNote is the message Resource{uint32 uid = 1; uint32 gid = 2} of

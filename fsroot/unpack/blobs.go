@@ -83,7 +83,7 @@ func openArchive(f *io.SectionReader) (*archive, error) {
 		case tar.TypeReg:
 			a.parts[name] = part{at: at, size: h.Size}
 		case tar.TypeSymlink: // as older docker has them to layers
-			a.parts[name] = part{link: path.Join(path.Dir(name), h.Linkname)}
+			a.parts[name] = part{link: path.Join(path.Dir(name), h.Linkname)} //nolint:gosec // it is a name in the archive
 		case tar.TypeLink:
 			a.parts[name] = part{link: path.Clean("/" + h.Linkname)}
 		}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
@@ -53,7 +52,7 @@ type unpacker struct {
 // first name tells.
 func (u *unpacker) archive(info os.FileInfo) (err error) {
 	seekable := info.Mode().IsRegular()
-	from, file := io.Reader(u.Image), io.NewSectionReader(u.Image, 0, info.Size())
+	from := io.Reader(u.Image)
 	if seekable {
 		from = io.NewSectionReader(u.Image, 0, info.Size())
 	}
@@ -76,14 +75,19 @@ func (u *unpacker) archive(info os.FileInfo) (err error) {
 	if !imagePart(name) {
 		return u.files(whole)
 	}
-	if _, compressed := in.(*grown); compressed || !seekable {
-		spooled, size, err := u.spool(whole)
-		if err != nil {
-			return err
-		}
-		defer spooled.Close()
-		file = io.NewSectionReader(spooled, 0, size)
+	if _, compressed := in.(*grown); seekable && !compressed {
+		return u.imageArchive(io.NewSectionReader(u.Image, 0, info.Size()))
 	}
+	spooled, size, err := u.spool(whole)
+	if err != nil {
+		return err
+	}
+	defer spooled.Close()
+	return u.imageArchive(io.NewSectionReader(spooled, 0, size))
+}
+
+// imageArchive is for what begins as the archive of an image.
+func (u *unpacker) imageArchive(file *io.SectionReader) error {
 	parts, err := openArchive(file)
 	if err != nil {
 		return err
@@ -179,7 +183,12 @@ func (u *unpacker) layer(b blobs, l *layer) error {
 	if l.size >= 0 && in.size != l.size {
 		return fmt.Errorf("%s has %d bytes, and should have %d", l.name, in.size, l.size)
 	}
-	compressed, sum := io.Reader(in), (digest.Verifier)(nil)
+	return u.checked(in, l)
+}
+
+func (u *unpacker) checked(in io.Reader, l *layer) error {
+	content, compressed := l.diffID.Verifier(), in
+	sum := content
 	if l.digest != "" && l.digest != l.diffID {
 		sum = l.digest.Verifier()
 		compressed = io.TeeReader(in, sum)
@@ -189,21 +198,17 @@ func (u *unpacker) layer(b blobs, l *layer) error {
 		return err
 	}
 	defer end()
-	content := l.diffID.Verifier()
 	stream := readAhead(io.TeeReader(decompressed, content))
 	defer stream.Close()
 	if err := u.to.Apply(stream); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, stream); err != nil {
-		return err
-	}
-	if sum != nil {
-		if _, err := io.Copy(io.Discard, compressed); err != nil {
+	for _, rest := range []io.Reader{stream, compressed} {
+		if _, err := io.Copy(io.Discard, rest); err != nil {
 			return err
 		}
 	}
-	if sum != nil && !sum.Verified() || !content.Verified() {
+	if !sum.Verified() || !content.Verified() {
 		return fmt.Errorf("%s is not what its digest says", l.name)
 	}
 	return nil

@@ -113,11 +113,10 @@ func (f files) image(t testing.TB, change func(*ocispec.Manifest, *ocispec.Image
 	return f.putJSON(t, ocispec.MediaTypeImageManifest, m)
 }
 
-func (f files) index(t testing.TB, manifests ...ocispec.Descriptor) files {
+func (f files) index(t testing.TB, manifests ...ocispec.Descriptor) {
 	t.Helper()
 	f["oci-layout"] = `{"imageLayoutVersion":"1.0.0"}`
 	f["index.json"] = encoded(t, ocispec.Index{Manifests: manifests})
-	return f
 }
 
 func gzipped(t testing.TB, text string) string {
