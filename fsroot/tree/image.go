@@ -8,6 +8,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,8 +34,9 @@ type Image struct {
 
 	tree     Tree
 	left     Limits
-	layer    int  // how many are finished
-	inherits bool // some directory has a default ACL
+	layer    int         // how many are finished
+	top      *tar.Header // the root's own entry
+	inherits bool        // some directory has a default ACL
 	at       openDir
 	dirs     []madeDir // whose attributes are set at the end of the layer
 	buf      []byte
@@ -124,12 +126,25 @@ func (m *Image) root(h *tar.Header) error {
 	if h.Typeflag != tar.TypeDir {
 		return errors.New("a file cannot take the place of the root directory")
 	}
-	var st unix.Stat_t
-	if err := unix.Fstatat(m.tree.fd, "", &st, unix.AT_EMPTY_PATH); err != nil {
+	m.top = h
+	return nil
+}
+
+// Finish gives the root its own attributes, which let others enter it, and notes
+// what was not made, and the map of ids that its owners are meant in.
+func (m *Image) Finish(idMap string) error {
+	const usual = 0o755
+	h := m.top
+	if h == nil {
+		h = &tar.Header{Typeflag: tar.TypeDir, Mode: usual, ModTime: time.Now()}
+	}
+	fd, err := m.tree.open(".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
 		return err
 	}
-	m.dirs = append(m.dirs, madeDir{"/", file{st.Dev, st.Ino}, h})
-	return nil
+	err = m.note(fd, idMap)
+	m.Report.Unnoted = err != nil
+	return errors.Join(m.attributes(fd, h, 0, false), unix.Close(fd))
 }
 
 func (m *Image) make(in io.Reader, h *tar.Header, name, to string) error {

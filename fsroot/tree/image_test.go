@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/fsroot"
 )
 
 // many is more than any test needs.
@@ -210,6 +212,43 @@ func checkXattrs(t *testing.T, path string, report *Report) {
 		if _, err := unix.Getxattr(path, name, value); err == nil || report.Xattrs[name] != 1 {
 			t.Errorf("%s: %v, told %d times", name, err, report.Xattrs[name])
 		}
+	}
+}
+
+// Nobody else can enter a root before all is well.
+func TestFinish(t *testing.T) {
+	for _, row := range []struct {
+		headers entries
+		mode    os.FileMode
+	}{
+		{entries{{Typeflag: tar.TypeDir, Name: "./", Mode: 0o751, Uid: os.Getuid(), Gid: os.Getgid()}, file0("a")}, 0o751},
+		{entries{file0("a")}, 0o755},
+	} {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		image := NewImage(opened(t, dir), many())
+		if err := image.Apply(archive(t, row.headers...)); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("before the end: %v, %v", info.Mode(), err)
+		}
+		if err := image.Finish("0:1000:1 0:1000:1"); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != row.mode {
+			t.Errorf("in the end: %v, want %v; %v", info.Mode(), row.mode, err)
+		}
+		root, err := fsroot.OpenRoot(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if note := root.IDMap(); note != "0:1000:1 0:1000:1" && !image.Report.Unnoted {
+			t.Errorf("the note is %q", note)
+		}
+		_ = root.Close()
 	}
 }
 

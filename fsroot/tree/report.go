@@ -57,22 +57,13 @@ func (r *Report) xattr(name string) {
 // that are missing.
 const noteDevices = "user.bryo.devices"
 
-// Note keeps with the root what was not made, and the map of ids that its owners
-// are meant in.
-func (m *Image) Note(idMap string) {
+// note keeps with the root what a later reader of it has to know.
+func (m *Image) note(root int, idMap string) error {
 	const most = 2 << 10 // there may be one block for all
-	err := m.note(fsroot.IDMapNote, idMap)
+	err := unix.Fsetxattr(root, fsroot.IDMapNote, []byte(idMap), 0)
 	if len(m.Report.Devices) > 0 {
 		lines := strings.Join(m.Report.Devices, "\n")
-		err = errors.Join(err, m.note(noteDevices, lines[:min(len(lines), most)]))
+		err = errors.Join(err, unix.Fsetxattr(root, noteDevices, []byte(lines[:min(len(lines), most)]), 0))
 	}
-	m.Report.Unnoted = err != nil
-}
-
-func (m *Image) note(name, value string) error {
-	fd, err := m.tree.open(".", unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	return errors.Join(unix.Fsetxattr(fd, name, []byte(value), 0), unix.Close(fd))
+	return err
 }

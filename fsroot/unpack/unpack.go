@@ -37,7 +37,7 @@ func Unpack(r Request) (*tree.Report, error) {
 		err = u.archive(info)
 	}
 	if err == nil {
-		u.to.Note(r.IDMap)
+		err = u.to.Finish(r.IDMap)
 	}
 	return &u.to.Report, err
 }
