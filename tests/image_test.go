@@ -95,7 +95,7 @@ func (w *workshop) makeLayers() {
 			echo x > root/srv/old/deep/x; echo k > root/srv/kept/k; chown -h 7:8 root/srv/kept
 			cp root/bin/busybox root/srv/tool; setcap cap_net_raw+ep root/srv/tool
 			cp root/bin/busybox root/srv/setuid; chown 5:6 root/srv/setuid; chmod 6755 root/srv/setuid
-			ln root/srv/secret root/srv/again; ln -s ../srv/secret root/srv/link; chown -h 9:9 root/srv/link
+			ln root/srv/secret root/srv/again; ln root/srv/secret root/etc/third; ln -s ../srv/secret root/srv/link; chown -h 9:9 root/srv/link
 			mkfifo root/srv/pipe; chmod 2775 root/srv/set; chown 0:50 root/srv/set; chmod 1777 root/srv/kept
 			truncate -s 10M root/srv/sparse; echo end >> root/srv/sparse
 			touch -h -d @1234567890.5 root/srv/link; touch -d @1234567890 root/srv/kept root/srv/tool

@@ -27,11 +27,9 @@ func confineSelf(root, image int) error {
 		}
 	}
 	// Kernels before 5.19 have no rule for names of a file in several
-	// directories, and get none of it.
-	if err := landlock.V6.BestEffort().RestrictPaths(rules...); err != nil {
-		return fmt.Errorf("landlock: %w", err)
-	}
-	if err := landlock.V6.BestEffort().RestrictScoped(); err != nil {
+	// directories, and get none of it. All is in one set of rules: another one
+	// would deny such names, whatever it is about.
+	if err := landlock.V6.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
 	return nil

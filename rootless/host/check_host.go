@@ -29,7 +29,7 @@ func examine(topic string) *symptoms {
 	s.lookNetwork()
 	s.runtime = lookDirectory(os.Getenv("XDG_RUNTIME_DIR"))
 	s.home = lookDirectory(dataHome())
-	s.cgroup = cgroup.Probe(companion("bryo-cgroup"))
+	s.cgroup = cgroup.Probe(Companion("bryo-cgroup"))
 	return s
 }
 

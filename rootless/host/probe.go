@@ -56,7 +56,7 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 		facts.Throttles = throttles(os.DirFS("/sys"))
 	}
 	if spec.Limits.Any() {
-		facts.Cgroup = cgroup.Probe(companion("bryo-cgroup"))
+		facts.Cgroup = cgroup.Probe(Companion("bryo-cgroup"))
 		facts.Kernel.CountsInside = since(5, 14)
 	}
 	if spec.Process.Terminal {
@@ -123,7 +123,7 @@ func ProbeExec(spec *rootless.Spec, exec *rootless.ExecSpec, pid int) (facts *ro
 		facts.Window, _ = tty.SizeOf(0) // input that is no terminal has no size
 	}
 	if spec.Limits.Any() {
-		facts.Cgroup.Program = companion("bryo-cgroup")
+		facts.Cgroup.Program = Companion("bryo-cgroup")
 		facts.Cgroup.Entered, _ = cgroup.Of(pid)
 	}
 	root, err := fsroot.OpenRoot(fmt.Sprintf("/proc/%d/root", pid))
