@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"strconv"
 
@@ -26,6 +27,8 @@ func main() { os.Exit(run(os.Args[1:])) }
 //
 // What comes of it goes to REPORT, as JSON.
 func run(args []string) int {
+	// A terminal sends its signals to all in front of it; it is for bryo to decide.
+	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
 	const fixed, most = 3, 8
 	var fds [2]int
 	err := errors.New("bryo starts this program; there is nothing to do by hand")

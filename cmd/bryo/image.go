@@ -20,8 +20,12 @@ import (
 	"bryo/rootless/launch"
 )
 
-// imageHelper is bryo-image, under the user's map of ids.
-type imageHelper struct{ plan *rootless.Plan }
+// imageHelper is bryo-image, under the user's map of ids. Signals that ask bryo
+// to end are taken as long as there is one.
+type imageHelper struct {
+	plan *rootless.Plan
+	ends chan os.Signal
+}
 
 func newImageHelper(spec *rootless.Spec, s streams) (*imageHelper, error) {
 	path := host.Companion("bryo-image")
@@ -38,23 +42,34 @@ func newImageHelper(spec *rootless.Spec, s streams) (*imageHelper, error) {
 	}
 	plan.Process.Caps = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID | 1<<unix.CAP_SETFCAP
 	warn(s, plan.Warnings)
-	return &imageHelper{plan}, nil
+	ends := make(chan os.Signal, 1)
+	ossignal.Notify(ends, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	return &imageHelper{plan, ends}, nil
 }
+
+func (h *imageHelper) close() { ossignal.Stop(h.ends) }
 
 // maps is the map of ids as it is noted with a root.
 func (h *imageHelper) maps() string { return h.plan.IDs.Maps.Text() }
 
-// run has an order carried out on a root, and perhaps an image, by their
-// descriptors. A signal that asks bryo to end ends it: a launch.EndedError.
-func (h *imageHelper) run(order string, fds []int, args ...string) (*tree.Outcome, error) {
+// discard empties a root, whatever signals come.
+func (h *imageHelper) discard(root int) error {
+	_, err := h.run("discard", nil, []int{root})
+	return err
+}
+
+// unpack fills a root, which comes first in fds, with an image. A signal that asks
+// bryo to end ends it: a launch.EndedError.
+func (h *imageHelper) unpack(fds []int, args ...string) (*tree.Outcome, error) {
+	return h.run("unpack", h.ends, fds, args...)
+}
+
+func (h *imageHelper) run(order string, ends chan os.Signal, fds []int, args ...string) (*tree.Outcome, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer read.Close()
-	ends := make(chan os.Signal, 1)
-	ossignal.Notify(ends, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
-	defer ossignal.Stop(ends)
 	container, err := h.start(order, append([]int{fds[0], int(write.Fd())}, fds[1:]...), args)
 	if err = errors.Join(err, write.Close()); err != nil {
 		return nil, err
@@ -66,7 +81,7 @@ func (h *imageHelper) run(order string, fds []int, args ...string) (*tree.Outcom
 	for outcome == nil {
 		select {
 		case outcome = <-told:
-		case signal = <-ends:
+		case signal = <-ends: // never, of nil
 			_ = container.Signal(unix.SIGKILL)
 		}
 	}
@@ -179,7 +194,7 @@ func (r *newDir) make() (err error) {
 		return fmt.Errorf("%s: %w\nfix: another bryo unpacks to it now, or remove it: bryo unshare rm -rf %s", r.half, err, r.half)
 	}
 	if existed {
-		_, err = r.helper.run("discard", []int{r.fd})
+		err = r.helper.discard(r.fd)
 	}
 	return err
 }
@@ -206,7 +221,7 @@ func (r *newDir) finish() error {
 
 // discard removes what was made.
 func (r *newDir) discard() error {
-	_, err := r.helper.run("discard", []int{r.fd})
+	err := r.helper.discard(r.fd)
 	if err == nil {
 		err = unix.Unlinkat(r.parent, r.half, unix.AT_REMOVEDIR)
 	}

@@ -69,6 +69,7 @@ func (o *unpackOptions) unpack(image, dir string, s streams) (err error) {
 	if err != nil {
 		return err
 	}
+	defer helper.close()
 	in, reference, err := openImage(image, s)
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func (o *unpackOptions) unpack(image, dir string, s streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.close()) }()
-	outcome, err := helper.run("unpack", []int{root.fd, int(in.Fd())},
+	outcome, err := helper.unpack([]int{root.fd, int(in.Fd())},
 		reference, strconv.FormatInt(o.bytes, 10), strconv.FormatUint(uint64(o.files), 10), helper.maps())
 	if err == nil {
 		err = root.finish()
