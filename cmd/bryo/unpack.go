@@ -128,11 +128,14 @@ func unpackWarnings(r *tree.Report) (lines []string) {
 		lines = append(lines, fmt.Sprintf("%d entries of a kind that nobody knows are left out", r.Unknown))
 	}
 	if r.Foreign > 0 {
-		line := fmt.Sprintf("%d files are root's, as their own ids are not in your map; ", r.Foreign)
+		line := fmt.Sprintf("%d files are root's, as their own ids are not in your map", r.Foreign)
 		if noted := r.Foreign - r.Unrecorded; noted > 0 {
-			line += fmt.Sprintf("%d are noted in user.rootlesscontainers; ", noted)
+			line += fmt.Sprintf("; %d are noted in user.rootlesscontainers", noted)
 		}
-		lines = append(lines, line+fmt.Sprintf("%d have lost set-user-ID bits", r.Setuid))
+		if r.Setuid > 0 {
+			line += fmt.Sprintf("; %d have lost set-user-ID bits", r.Setuid)
+		}
+		lines = append(lines, line)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Xattrs)) {
 		lines = append(lines, fmt.Sprintf("%d files are without their attribute %s", r.Xattrs[name], visible(name)))
