@@ -60,7 +60,7 @@ func commands() []command {
 		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, ""},
 		{"rm", "[FLAGS] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, ""},
 		{"prune", "", "forget all containers that have ended", runPrune, nil, ""},
-		{"unpack", "[FLAGS] IMAGE DIR", "make a root file system of an image", runUnpack, unpackSyntax, unpackAbout},
+		{"unpack", "[FLAGS] IMAGE DIRECTORY", "make a root file system of an image", runUnpack, unpackSyntax, unpackAbout},
 		{"unshare", "[FLAGS] [PROGRAM [ARG...]]", "run a command under your id map, without a container", runUnshare, unshareSyntax, unshareAbout},
 		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor, doctorSyntax, doctorAbout},
 		{"version", "", "print the version", runVersion, nil, ""},

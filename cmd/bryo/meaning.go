@@ -43,7 +43,7 @@ func meanings() []meaning {
 		{"FROM", fromFiles, containerPaths},
 		{"TO", fromFiles, containerPaths},
 		{"IMAGE", fromFiles, fixed("oci:")},
-		{"DIR", fromDirectories, nil},
+		{"DIRECTORY", fromDirectories, nil},
 		{"VERB", fromNothing, names},
 		{"TOPIC", fromNothing, host.Topics},
 		{"SHELL", fromNothing, shells},

@@ -25,7 +25,7 @@ import (
 //	renames it to DIR, or has it removed
 
 const unpackAbout = `IMAGE is an archive of files, plain or compressed by gzip, zstd, xz or bzip2; or oci:DIR[:TAG], an image layout; or an archive of a layout or of docker save or podman save, with :TAG behind it if it has several images; or -, an archive of either kind from standard input.
-DIR is made, or is empty.
+DIRECTORY is made, or is empty.
 
 Files belong to the users of the image, in your map of ids, and have their modes, times, extended attributes and capabilities.
 Owners that are not in the map are noted in user.rootlesscontainers.
@@ -35,7 +35,7 @@ On an error nothing is left.`
 type unpackOptions struct {
 	spec  rootless.Spec
 	bytes int64
-	files uint32
+	files uint64
 }
 
 func unpackFlags(o *unpackOptions, s streams) *pflag.FlagSet {
@@ -44,7 +44,7 @@ func unpackFlags(o *unpackOptions, s streams) *pflag.FlagSet {
 	flags := verbFlags("unpack", s)
 	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(&o.spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
 	flags.Var(&value{kind: "SIZE", text: "64g", set: func(text string) (err error) { o.bytes, err = parseLogSize(text); return err }}, "max-size", "how large all files together may be")
-	flags.Uint32Var(&o.files, "max-files", files, "how many files there may be")
+	flags.Var(&value{kind: "NUMBER", text: strconv.Itoa(files), set: func(text string) (err error) { o.files, err = strconv.ParseUint(text, 10, 32); return err }}, "max-files", "how many files there may be")
 	return flags
 }
 
@@ -81,7 +81,7 @@ func (o *unpackOptions) unpack(image, dir string, s streams) (err error) {
 	}
 	defer func() { err = errors.Join(err, root.close()) }()
 	outcome, err := helper.unpack([]int{root.fd, int(in.Fd())},
-		reference, strconv.FormatInt(o.bytes, 10), strconv.FormatUint(uint64(o.files), 10), helper.maps())
+		reference, strconv.FormatInt(o.bytes, 10), strconv.FormatUint(o.files, 10), helper.maps())
 	if err == nil {
 		err = root.finish()
 	}
