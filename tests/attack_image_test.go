@@ -129,48 +129,64 @@ func TestAttackImages(t *testing.T) {
 		asUser(t, "^TestAttackImages$")
 		return
 	}
-	w := newWorkshop(t, "tar")
-	outside := w.dir + "/outside"
-	state := func() string {
-		return w.sh(`ls -A . | grep -vx -e layout -e new -e layer.tar; cd outside; find . -printf '%p %y %m %U:%G %n %l\n' | sort; cat secret`)
-	}
-	reset := func() {
-		w.sh(`bryo unshare rm -rf outside new layout; mkdir outside new; echo secret > outside/secret`)
-	}
-	reset()
-	before, believed := state(), 0
-	for name, layers := range hostileImages(outside) {
+	v := &victim{newWorkshop(t, "tar")}
+	v.reset()
+	before, believed := v.outside(), 0
+	for name, layers := range hostileImages(v.dir + "/outside") {
 		var texts []string
 		for _, layer := range layers {
 			texts = append(texts, written(t, layer))
-			if err := os.WriteFile(w.dir+"/layer.tar", []byte(texts[len(texts)-1]), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			_ = w.command(w.bryo, "unshare", "tar", "-C", "new", "-xPf", "layer.tar").Run()
 		}
-		if out, err := w.command("sh", "-c", "cat outside/secret; ls -l outside").CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "secret\n") || strings.Count(string(out), "\n") != 3 {
+		v.believe(texts)
+		if v.outside() != before {
 			believed++
 		}
-		reset()
-		if err := os.Remove(w.dir + "/new"); err != nil {
-			t.Fatal(err)
+		v.reset()
+		v.unpack(name, texts)
+		if after := v.outside(); after != before {
+			t.Errorf("%s: outside is\n%s", name, after)
 		}
-		writeLayout(t, w.dir+"/layout", texts)
-		out, err := w.command(w.bryo, "unpack", "oci:layout", "new").CombinedOutput()
-		if after := state(); after != before {
-			t.Errorf("%s: outside is\n%s%s", name, after, out)
-		}
-		if _, statErr := os.Stat(w.dir + "/new"); (err == nil) != (statErr == nil) {
-			t.Errorf("%s: %v, but %v\n%s", name, err, statErr, out)
-		}
-		if lines := strings.Count(string(out), "\n"); err != nil && (!strings.HasPrefix(string(out), "bryo: ") || lines > 3) {
-			t.Errorf("%s: a refusal that is none: %s", name, out)
-		}
-		reset()
+		v.reset()
 	}
 	const some = 8
 	if believed < some {
 		t.Errorf("tar -P believed %d of the images, which are no test then", believed)
 	}
-	t.Logf("tar -P believed %d of %d images", believed, len(hostileImages(outside)))
+	t.Logf("tar -P believed %d of %d images", believed, len(hostileImages(v.dir)))
+}
+
+// victim is a workshop in which images are unpacked to the directory new.
+type victim struct{ *workshop }
+
+func (v *victim) reset() {
+	v.sh(`bryo unshare rm -rf outside new layout layer.tar; mkdir outside; echo secret > outside/secret`)
+}
+
+// outside is all but what is unpacked, and what of.
+func (v *victim) outside() string {
+	return v.sh(`ls -A . | grep -vx -e layout -e new -e layer.tar; cd outside; find . -printf '%p %y %m %U:%G %n %l\n' | sort; cat secret || true`)
+}
+
+// believe unpacks layers with tar, which may do as it likes.
+func (v *victim) believe(texts []string) {
+	v.sh("mkdir new")
+	for _, text := range texts {
+		if err := os.WriteFile(v.dir+"/layer.tar", []byte(text), 0o600); err != nil {
+			v.Fatal(err)
+		}
+		_ = v.command(v.bryo, "unshare", "tar", "-C", "new", "-xPf", "layer.tar").Run()
+	}
+}
+
+// unpack wants a root, or an error and nothing.
+func (v *victim) unpack(name string, texts []string) {
+	writeLayout(v.T, v.dir+"/layout", texts)
+	out, err := v.command(v.bryo, "unpack", "oci:layout", "new").CombinedOutput()
+	_, statErr := os.Stat(v.dir + "/new")
+	if (err == nil) != (statErr == nil) {
+		v.Errorf("%s: %v, but %v\n%s", name, err, statErr, out)
+	}
+	if lines := strings.Count(string(out), "\n"); err != nil && (!strings.HasPrefix(string(out), "bryo: ") || lines > 3) {
+		v.Errorf("%s: a refusal that is none: %s", name, out)
+	}
 }

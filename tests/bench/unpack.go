@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -85,11 +84,7 @@ func (b *bench) script(dir, bryo, text string) error {
 
 // unpackSources makes what is unpacked, of the set-up's archive.
 func (b *bench) unpackSources(dir string) error {
-	cache := os.Getenv("BRYO_TEST_CACHE")
-	if cache == "" {
-		cache = "/var/cache/bryo-test"
-	}
-	files := filepath.Join(cache, "rootfs/debian.tar")
+	const files = "/var/cache/bryo-test/rootfs/debian.tar"
 	if _, err := os.Stat(files); err != nil {
 		return fmt.Errorf("tests/setup makes what is unpacked: %w", err)
 	}
