@@ -195,7 +195,11 @@ func compileMounts(spec *Spec, facts *Facts, pl *Plan) error {
 		mounts = append(mounts, fsroot.Attached{Mount: m, From: facts.Sources[m.Source]})
 	}
 	if pl.Root.ReadOnly || pl.Root.Host {
-		mounts = append(fsroot.Scratch(pl.Root.Host, mounts, facts.Memory), mounts...)
+		scratch := fsroot.Scratch(pl.Root.Host, mounts, facts.Memory)
+		if !slices.ContainsFunc(scratch, func(m fsroot.Attached) bool { return fsroot.Under(facts.RuntimeDir, m.Target) }) {
+			scratch = append(scratch, fsroot.Hide(facts.RuntimeDir, mounts, facts.Memory)...)
+		}
+		mounts = append(scratch, mounts...)
 	}
 	var err error
 	pl.Root.Mounts, err = fsroot.Order(mounts)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -97,6 +98,12 @@ func (r *request) detached(s streams) (int, error) {
 	if config.Options.Dir, err = os.Getwd(); err != nil {
 		return 0, err
 	}
+	if file := r.life.PIDFile; file != "" {
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(config.Options.Dir, file)
+		}
+		config.Options.PIDFile = file
+	}
 	if config.ID, err = host.NewID(); err != nil {
 		return 0, err
 	}
@@ -109,16 +116,21 @@ func (r *request) detached(s streams) (int, error) {
 	if err != nil || code != exitOK {
 		return code, errors.Join(err, withdraw(entry))
 	}
-	if r.life.PIDFile != "" {
-		record, err := entry.Record()
-		if err == nil {
-			err = writePID(r.life.PIDFile, strconv.Itoa(record.Init.PID)+"\n")
-		}
-		if err != nil {
-			return 0, err
+	r.tellChosen(entry, s)
+	return write(s, config.Name+"\n"), nil
+}
+
+// tellChosen tells which ports of the host were chosen.
+func (r *request) tellChosen(e *state.Entry, s streams) {
+	record, err := e.Record()
+	if err != nil || len(record.Ports) != len(r.spec.Net.Publish) {
+		return // it has ended
+	}
+	for i, p := range r.spec.Net.Publish {
+		if p.HostPort == 0 {
+			fmt.Fprintf(s.err, "bryo: published %s\n", record.Ports[i])
 		}
 	}
-	return write(s, config.Name+"\n"), nil
 }
 
 // checkUTF8 refuses what would not be the same in JSON.

@@ -45,8 +45,12 @@ func runStop(args []string, s streams) int {
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, choice{flags: flags, all: *all, are: stays}, func(e *state.Entry, _ *state.Record) error {
-		return stopContainer(e, *patience)
+	return eachContainer(s, choice{flags: flags, all: *all, are: stays}, func(e *state.Entry, r *state.Record) error {
+		if err := stopContainer(e, *patience); err != nil {
+			return err
+		}
+		warnStranded(s, e, r)
+		return nil
 	})
 }
 

@@ -173,6 +173,7 @@ func (v *supervisor) begin(s streams) error {
 	}
 	plan.GivenUp = append(plan.GivenUp, v.monitor.GivenUp()...)
 	warnGivenUp(s, plan.GivenUp)
+	plan.ID = v.config.ID
 	if err := v.entry.SavePlan(plan); err != nil {
 		return err
 	}
@@ -180,6 +181,9 @@ func (v *supervisor) begin(s streams) error {
 		return err
 	}
 	network, err := v.runs(plan)
+	if err == nil {
+		err = v.writePID()
+	}
 	if err == nil && plan.Namespaces[ns.Net].Mode == ns.Join {
 		if err := tellNeighbours(network); err != nil {
 			warn(s, []string{err.Error()})
@@ -202,6 +206,26 @@ func (v *supervisor) runs(plan *rootless.Plan) (network uint64, err error) {
 		return began(r, init, entrance, ports)
 	})
 }
+
+// writePID writes the pid file, which goes with the container.
+func (v *supervisor) writePID() error {
+	if v.config.Options.PIDFile == "" {
+		return nil
+	}
+	return writePID(v.config.Options.PIDFile, v.pidLine())
+}
+
+func (v *supervisor) removePID() {
+	file := v.config.Options.PIDFile
+	if file == "" {
+		return
+	}
+	if text, err := os.ReadFile(file); err == nil && string(text) == v.pidLine() { //nolint:gosec // the user names it
+		_ = os.Remove(file) //nolint:gosec // the same
+	}
+}
+
+func (v *supervisor) pidLine() string { return strconv.Itoa(v.monitor.PID()) + "\n" }
 
 // processes are a container's PID 1, and the one through which it is entered.
 func processes(pid int, plan *rootless.Plan) (init, entrance state.Process, err error) {
@@ -256,6 +280,7 @@ func (v *supervisor) left() {
 func (v *supervisor) run() error {
 	code, err := v.monitor.Wait(v.argv)
 	v.left()
+	v.removePID()
 	if err != nil {
 		return errors.Join(err, v.ended(exitFailed, err.Error()))
 	}
@@ -280,7 +305,7 @@ func (v *supervisor) ended(code int, why string) error {
 	if err != nil {
 		return err
 	}
-	if v.config.Options.Remove {
+	if v.config.Options.Remove && !r.Keeper.Lives() {
 		return v.entry.Leave(code)
 	}
 	r.Status, r.ExitCode, r.Error, r.Finished, r.Ports = state.Exited, code, why, time.Now(), nil

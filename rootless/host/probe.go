@@ -36,7 +36,7 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 		Self:   idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())},
 		Kernel: kernel(spec),
 		Limits: limits(spec.Process.Limits),
-		Memory: memory(), OOMScore: oomScore(),
+		Memory: memory(), OOMScore: oomScore(), RuntimeDir: runtimeDir(spec),
 	}
 	var err error
 	if facts.ID, err = NewID(); err != nil {
@@ -199,6 +199,15 @@ func since(major, minor int) bool {
 		return false
 	}
 	return m > major || (m == major && n >= minor)
+}
+
+// runtimeDir is where sockets and the state of containers are, if the root shows it.
+func runtimeDir(spec *rootless.Spec) string {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if info, err := os.Stat(dir); !spec.Root.Host || err != nil || !info.IsDir() || !path.IsAbs(dir) || path.Clean(dir) == "/" { //nolint:gosec // the user's own environment
+		return ""
+	}
+	return path.Clean(dir)
 }
 
 // memory is the machine's, in bytes.

@@ -40,6 +40,7 @@ type Options struct {
 	Log         Log
 	DetachKeys  string
 	Dir         string // the working directory that paths are relative to
+	PIDFile     string `json:",omitempty"` // has PID 1's id while it runs; absolute, "" for none
 }
 
 // Restart is a policy.
@@ -137,7 +138,7 @@ func (e *Entry) Record() (*Record, error) {
 		return nil, e.damaged(recordFile, errOther)
 	}
 	if r.Boot != e.store.boot {
-		r.Supervisor, r.Init, r.Entrance, r.Stoppers = Process{}, Process{}, Process{}, nil
+		r.Supervisor, r.Init, r.Entrance, r.Keeper, r.Stoppers = Process{}, Process{}, Process{}, Process{}, nil
 	}
 	return r, nil
 }

@@ -46,6 +46,7 @@ type Record struct {
 	Restarts      int           `json:",omitempty"`
 	Pause         time.Duration `json:",omitempty"` // before it was started last
 	Stoppers      []Process     `json:",omitempty"` // who has it stopped, see Stop
+	Keeper        Process       `json:",omitzero"`  // while that lives, it is not forgotten at its end: it will be started again
 	Limited       bool          `json:",omitempty"` // it has a cgroup of its own
 }
 
