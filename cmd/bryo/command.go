@@ -56,7 +56,7 @@ func commands() []command {
 		{"pause", "CONTAINER...", "stop all processes of containers where they are", runPause, nil, ""},
 		{"unpause", "CONTAINER...", "let paused containers go on", runUnpause, nil, ""},
 		{"top", "CONTAINER", "list a container's processes", runTop, nil, ""},
-		{"stats", "[--no-stream] [CONTAINER...]", "show what containers use", runStats, statsSyntax, ""},
+		{"stats", "[--no-stream] [CONTAINER...]", "show what containers use", runStats, statsSyntax, statsAbout},
 		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, ""},
 		{"rm", "[FLAGS] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, ""},
 		{"prune", "", "forget all containers that have ended", runPrune, nil, ""},

@@ -142,6 +142,7 @@ type source struct {
 	size     int64 // up to which it is read, this time
 	offset   int64 // of the next line
 	skipping bool  // offset is in a line that is too long
+	gap      bool  // files that came before are gone, and not read
 }
 
 func sourceOf(fd int, stat *unix.Stat_t) source {

@@ -26,6 +26,11 @@ type ReadOptions struct {
 	// Follow, if set, waits for more until it is closed and what was there by
 	// then is read, or until Until.
 	Follow <-chan struct{}
+
+	// Gap, if set, is called where files were rotated away before they were
+	// read. It is also where just as many files came at once as are kept, and
+	// none is missing: they have no numbers that could tell.
+	Gap func()
 }
 
 // Read calls yield for the entries of the log in a directory, oldest first, and
@@ -36,7 +41,7 @@ type ReadOptions struct {
 // cost it its beginning.
 //
 // A log that is not there is unix.ENOENT, unless it is followed. Who follows and
-// is slower than the files rotate loses what is in the oldest.
+// is slower than the files rotate loses what is in the oldest, and is told by Gap.
 func Read(dir int, o ReadOptions, yield func(Entry) error) error {
 	r := &reader{dir: dir, options: o, yield: yield, buffer: make([]byte, 64<<10)}
 	defer func() { closeAll(r.files) }()
@@ -109,7 +114,7 @@ func (r *reader) refresh() error {
 }
 
 // advance opens the files after the one at hand. If that has no name any more,
-// they are those that were written later.
+// they are those that were written later, and some before them may be missing.
 func (r *reader) advance() error {
 	files, err := openAll(r.dir)
 	if err != nil || len(r.files) == 0 {
@@ -118,8 +123,10 @@ func (r *reader) advance() error {
 	}
 	at := r.files[len(r.files)-1]
 	known := find(files, at.id)
+	gap := known < 0
 	for i, file := range files {
 		if i > known && (known >= 0 || file.modified >= at.modified) {
+			file.gap, gap = gap, false
 			r.files = append(r.files, file)
 		} else {
 			file.close()
@@ -146,6 +153,10 @@ func (r *reader) drainAll() error {
 // drain reads a file up to its size. A line that is not finished is read anew
 // the next time.
 func (r *reader) drain(s *source) error {
+	if s.gap && r.options.Gap != nil {
+		r.options.Gap()
+	}
+	s.gap = false
 	filled := 0
 	for {
 		room := r.buffer[filled:]

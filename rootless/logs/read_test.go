@@ -331,7 +331,9 @@ func TestFollowWhileFilesRotate(t *testing.T) {
 		const lines = 6000
 		for i := range lines {
 			if i%500 == 0 {
-				followers = append(followers, follow(dir, everything()))
+				o := everything()
+				o.Gap = func() { t.Error("a gap") }
+				followers = append(followers, follow(dir, o))
 			}
 			must(t, w.Write(Stdout, noon(), fmt.Appendf(nil, "line %d\n", i)))
 			if i%10 == 0 {
@@ -349,6 +351,61 @@ func TestFollowWhileFilesRotate(t *testing.T) {
 				t.Errorf("follower %d: %d lines of %d", n, len(got), lines)
 			}
 		}
+	}
+}
+
+// What is rotated away before it is read is told of, once, where it is missing.
+func TestFollowOfWhatIsGone(t *testing.T) {
+	dir := openDir(t, t.TempDir())
+	w := open(t, dir, Options{Format: Plain, MaxSize: 4 << 10, MaxFiles: 2})
+	say := func(from, to int) {
+		for i := from; i < to; i++ {
+			must(t, w.Write(Stdout, noon(), fmt.Appendf(nil, "%d\n", i)))
+		}
+	}
+	say(0, 1)
+	o := everything()
+	over, seen, going := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var got []string
+	gaps := 0
+	o.Follow, o.Gap = over, func() { gaps++; got = append(got, "gap") }
+	outcome := make(chan error, 1)
+	go func() {
+		outcome <- Read(dir, o, func(e Entry) error {
+			if got = append(got, strings.TrimSpace(string(e.Data))); len(got) == 1 {
+				close(seen)
+				<-going // slow
+			}
+			return nil
+		})
+	}()
+	<-seen
+	const lines = 2000
+	say(1, lines)
+	close(going)
+	close(over)
+	must(t, <-outcome)
+	at := slices.Index(got, "gap")
+	if gaps != 1 || at < 1 || at == len(got)-1 {
+		t.Fatalf("%d gaps, one at %d of %d", gaps, at, len(got))
+	}
+	next := 0
+	for i, text := range got {
+		if i == at {
+			_, err := fmt.Sscan(got[i+1], &next)
+			must(t, err)
+			if next <= at {
+				t.Errorf("after %d lines a gap, and then %d", at, next)
+			}
+			continue
+		}
+		if text != fmt.Sprint(next) {
+			t.Fatalf("%s, want %d", text, next)
+		}
+		next++
+	}
+	if next != lines {
+		t.Errorf("it ends before %d", next)
 	}
 }
 

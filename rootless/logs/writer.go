@@ -13,6 +13,12 @@ import (
 const (
 	// lineMax is the most that an entry holds: a longer line is several.
 	lineMax = 16 << 10
+	// DefaultSize and DefaultFiles are what a log has without other options, and
+	// MostFiles is what it may have.
+	DefaultSize  = 10 << 20
+	DefaultFiles = 3
+	MostFiles    = filesMax
+
 	// batchMax is where a batch is written though the call has more to say.
 	batchMax = 64 << 10
 )
@@ -54,10 +60,10 @@ type mark struct {
 // the file ends in the middle of a line, the first entry begins a new one.
 func Open(dir int, o Options) (*Writer, error) {
 	if o.MaxSize == 0 {
-		o.MaxSize = 10 << 20
+		o.MaxSize = DefaultSize
 	}
 	if o.MaxFiles == 0 {
-		o.MaxFiles = 3
+		o.MaxFiles = DefaultFiles
 	}
 	if o.MaxSize < 0 || o.MaxFiles < 0 || o.MaxFiles > filesMax || o.Format > Plain {
 		return nil, fmt.Errorf("log options out of range: %+v", o)
