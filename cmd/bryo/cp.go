@@ -42,12 +42,22 @@ func parseCp(text string) (c inContainer, is bool) {
 }
 
 const cpAbout = `One of FROM and TO is CONTAINER:PATH, which is looked up as the container would; the other is a path here, or -, a tar stream.
+A path here with a colon in it is written with a slash before that, as ./a:b.
 As with cp, what is copied to a directory goes into it, and FROM/. is what is in FROM.
 
 Files keep their modes and times.
 Here they belong to you; inside, what is yours is root's.
 A tar stream has ids as they are inside.
 Devices, pipes, sockets and what the kernel makes up, as /proc, are left out.`
+
+func cpExamples() []string {
+	return []string{
+		"bryo cp web:/var/log/nginx logs",
+		"bryo cp ./site web:/srv",
+		"bryo cp web:/etc - | tar -t",
+		"tar -c site | bryo cp - web:/srv",
+	}
+}
 
 // runCp copies files out of a container or into it.
 func runCp(args []string, s streams) int {

@@ -149,6 +149,34 @@ func TestHelpIsWhole(t *testing.T) {
 	})
 }
 
+// A value that may be left out is shown as it is written, and the pages tell
+// what the flags alone do not.
+func TestHelp(t *testing.T) {
+	for _, row := range []struct{ verb, want, garbled string }{
+		{"run", "      --host-loopback[=PORTS]  ", "[=true] "},
+		{"explain", "      --host-loopback[=PORTS]  ", "[=true] "},
+		{"cp", "CONTAINER:PATH", ""},
+		{"cp", "a tar stream", ""},
+		{"cp", "\nexamples:\n  bryo cp ", ""},
+		{"port", "[ADDR:][HOST:]PORT[/udp]", ""},
+		{"port", "\n  bryo port rm web 8443:443\n", ""},
+		{"stats", "published ports", ""},
+		{"logs", "usage", ""},
+	} {
+		_, text, _ := said(t, func(s streams) int { return run([]string{"help", row.verb}, s) })
+		if !strings.Contains(text, row.want) || row.garbled != "" && strings.Contains(text, row.garbled) {
+			t.Errorf("%s: no %q, or %q, in\n%s", row.verb, row.want, row.garbled, text)
+		}
+	}
+	for _, c := range verbs() {
+		for line := range strings.Lines(c.help()) {
+			if len(line) > 101 && !strings.HasPrefix(line, "usage") {
+				t.Errorf("%s: %q is long", c.name, line)
+			}
+		}
+	}
+}
+
 func TestExplainPrintsAPlan(t *testing.T) {
 	root := t.TempDir()
 	if err := os.Mkdir(root+"/bin", 0o755); err != nil {
