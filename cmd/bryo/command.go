@@ -101,11 +101,11 @@ func run(args []string, s streams) int {
 	c, found := lookup(name)
 	switch {
 	case !found:
-		return usage(s, fmt.Sprintf("there is no command %q", name))
+		return unknownVerb(s, name)
 	case len(args) > 0 && (args[0] == "--help" || args[0] == "-h" && c.flagSet().ShorthandLookup("h") == nil):
 		return write(s, c.help())
 	case c.args == "" && len(args) > 0:
-		return usage(s, c.name+" takes no arguments")
+		return report(s, fmt.Errorf("%s takes no arguments\nfix: bryo %s", c.name, c.name))
 	}
 	return c.run(args, s)
 }

@@ -78,7 +78,7 @@ func runCp(args []string, s streams) int {
 	case out && from.path == "", in && to.path == "":
 		err = errors.New("the path in the container is empty\nfix: write CONTAINER:PATH, as web:/etc")
 	case out && in:
-		err = fmt.Errorf("both are in containers\nfix: bryo cp %s - | bryo cp - %s", flags.Arg(0), flags.Arg(1))
+		err = errTwoContainers(flags.Arg(0), flags.Arg(1))
 	case out:
 		code, err = copyOut(from, flags.Arg(1), s)
 	case in:
@@ -90,6 +90,17 @@ func runCp(args []string, s streams) int {
 		return report(s, err)
 	}
 	return code
+}
+
+// errTwoContainers tells how to copy between containers, or how a file here is
+// written that looks as if it were in one.
+func errTwoContainers(from, to string) error {
+	for _, path := range []string{from, to} {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("both are in containers, as they are written\nfix: write the file here as %s", quoted([]string{"./" + path})[0])
+		}
+	}
+	return fmt.Errorf("both are in containers\nfix: bryo cp %s - | bryo cp - %s", from, to)
 }
 
 func copyOut(from inContainer, to string, s streams) (int, error) {
@@ -129,6 +140,9 @@ func place(to, from string) (dir int, at string, err error) {
 	if to == "" {
 		return -1, "", errors.New("the path is empty; was a variable not set?")
 	}
+	if isStream(to) {
+		return -1, "", fmt.Errorf("%s is no place for files\nfix: for a tar stream write -, as: bryo cp CONTAINER:PATH - | tar -xO", to)
+	}
 	if dir, err = unix.Open(to, flags, 0); err == nil {
 		if contents(from) {
 			return dir, "", nil
@@ -144,6 +158,18 @@ func place(to, from string) (dir int, at string, err error) {
 		return -1, "", fmt.Errorf("%s: %w\nfix: make the directory first", to, err)
 	}
 	return dir, at, nil
+}
+
+// isStream says whether a path is a device, a pipe or a socket, or stands for a
+// descriptor: what is copied would take its place instead of going there.
+func isStream(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	dir := filepath.Dir(filepath.Clean(path))
+	named := dir == "/dev" || dir == "/dev/fd" || dir == "/proc/self/fd"
+	return !info.IsDir() && (named || !info.Mode().IsRegular())
 }
 
 // contents says that what is in a directory is meant, as with cp(1).

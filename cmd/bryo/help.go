@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -14,6 +15,9 @@ func runHelp(args []string, s streams) int {
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
+	if flags.NArg() > 1 {
+		return report(s, errors.New("help takes one command\nfix: bryo help "+flags.Arg(0)))
+	}
 	switch verb := flags.Arg(0); {
 	case *asPage:
 		return write(s, manual())
@@ -22,7 +26,7 @@ func runHelp(args []string, s streams) int {
 	default:
 		c, found := lookup(verb)
 		if !found {
-			return usage(s, fmt.Sprintf("there is no command %q", verb))
+			return unknownVerb(s, verb)
 		}
 		return write(s, c.help())
 	}

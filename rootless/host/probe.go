@@ -334,7 +334,7 @@ func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	}
 	root, err := fsroot.OpenRoot(path)
 	if err != nil {
-		return fmt.Errorf("root file system %s: %w%s", path, err, rootHint(err))
+		return fmt.Errorf("root file system %s: %w%s", path, err, rootHint(path, err))
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	r := &facts.Root
@@ -368,19 +368,6 @@ func foreign(spec *rootless.Spec, root *fsroot.Root) bool {
 		has = append(has, path.Join("/", spec.Process.Dir, argv[0]), argv[0])
 	}
 	return !slices.ContainsFunc(has, root.Has)
-}
-
-func rootHint(err error) string {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "\nfix: give the path of a directory that holds a root file system, or the word host"
-	case errors.Is(err, unix.ENOTDIR):
-		return "\nfix: give a directory; an archive has to be unpacked into one first"
-	case errors.Is(err, fs.ErrPermission):
-		return "\nfix: take a root file system below a directory that you may enter"
-	default:
-		return ""
-	}
 }
 
 // shell is what runs when no command is given: root's own, else bash, else sh.

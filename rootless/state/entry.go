@@ -193,6 +193,9 @@ func (e *Entry) Rename(name string) error {
 	if err != nil {
 		return err
 	}
+	if name == r.Name {
+		return fmt.Errorf("container %s: %w by itself\nfix: choose another name", name, ErrExists)
+	}
 	if err := e.store.link(name, e.ID); err != nil {
 		return err
 	}
