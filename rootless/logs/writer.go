@@ -13,14 +13,15 @@ import (
 const (
 	// lineMax is the most that an entry holds: a longer line is several.
 	lineMax = 16 << 10
-	// DefaultSize and DefaultFiles are what a log has without other options, and
-	// MostFiles is what it may have.
+	// batchMax is where a batch is written though the call has more to say.
+	batchMax = 64 << 10
+)
+
+// What a log has without other options, and the most files that it may have.
+const (
 	DefaultSize  = 10 << 20
 	DefaultFiles = 3
 	MostFiles    = filesMax
-
-	// batchMax is where a batch is written though the call has more to say.
-	batchMax = 64 << 10
 )
 
 // Options say how a log is kept. The zero value is a good one.
