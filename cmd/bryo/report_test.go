@@ -13,6 +13,7 @@ import (
 
 	"bryo/rootless"
 	"bryo/rootless/launch"
+	"bryo/rootless/logs"
 	"bryo/rootless/program"
 )
 
@@ -179,6 +180,15 @@ func TestHelp(t *testing.T) {
 		_, text, _ := said(t, func(s streams) int { return run([]string{"help", row.verb}, s) })
 		if !strings.Contains(text, row.want) || row.garbled != "" && strings.Contains(text, row.garbled) {
 			t.Errorf("%s: no %q, or %q, in\n%s", row.verb, row.want, row.garbled, text)
+		}
+	}
+	flags := runSyntax()
+	for name, want := range map[string]string{
+		"log-max-files": fmt.Sprintf("%d by default", logs.DefaultFiles),
+		"log-max-size":  fmt.Sprintf("%dm by default", logs.DefaultSize>>20),
+	} {
+		if usage := flags.Lookup(name).Usage; !strings.Contains(usage, want) {
+			t.Errorf("--%s: %q has no %q", name, usage, want)
 		}
 	}
 	for _, c := range verbs() {
