@@ -297,3 +297,22 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
+
+// A file that somebody holds a lease on is told by its name, and waited for by
+// nobody.
+func TestLeased(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, dir, "a/f")
+	file, err := os.OpenFile(dir+"/a/f", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Skipf("no lease on a file of %s: %v", dir, err)
+	}
+	err = InRoot(opened(t, dir)).Pack(io.Discard, "/", ".", Packing{Skipped: quiet})
+	if !errors.Is(err, errLeased) || !strings.Contains(err.Error(), "/a/f") {
+		t.Errorf("%v", err)
+	}
+}
