@@ -47,6 +47,7 @@ As with cp, what is copied to a directory goes into it, and FROM/. is what is in
 
 Files keep their modes and times.
 Here they belong to you; inside, what is yours is root's.
+Of the links in the path here only root's are followed, and one at the end that a slash comes behind: the others may come from a container.
 A tar stream has ids as they are inside.
 Devices, pipes, sockets and what the kernel makes up, as /proc, are left out.`
 
@@ -136,26 +137,26 @@ func copyOut(from inContainer, to string, s streams) (int, error) {
 // place opens the directory of the host that files go to, and says below which
 // name; "" for the directory itself.
 func place(to, from string) (dir int, at string, err error) {
-	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 	if to == "" {
 		return -1, "", errors.New("the path is empty; was a variable not set?")
 	}
 	if isStream(to) {
 		return -1, "", fmt.Errorf("%s is no place for files\nfix: for a tar stream write -, as: bryo cp CONTAINER:PATH - | tar -xO", to)
 	}
-	if dir, err = unix.Open(to, flags, 0); err == nil {
+	if dir, err = tree.OpenNamed(to); err == nil {
 		if contents(from) {
 			return dir, "", nil
 		}
 		return dir, nameOf(from), nil
 	}
-	if !strings.HasSuffix(to, "/") || contents(from) {
-		to = strings.TrimRight(to, "/")
-		at = filepath.Base(to)
-		dir, err = unix.Open(filepath.Dir(to), flags, 0)
+	above, at := filepath.Split(strings.TrimRight(to, "/"))
+	switch {
+	case contents(from) && errors.Is(err, tree.ErrLink): // a file takes the place of a link, a directory does not
+	case !strings.HasSuffix(to, "/") || contents(from):
+		dir, err = openAbove(above)
 	}
 	if err != nil {
-		return -1, "", fmt.Errorf("%s: %w\nfix: make the directory first", to, err)
+		return -1, "", placeError(err)
 	}
 	return dir, at, nil
 }
@@ -170,6 +171,27 @@ func isStream(path string) bool {
 	dir := filepath.Dir(filepath.Clean(path))
 	named := dir == "/dev" || dir == "/dev/fd" || dir == "/proc/self/fd"
 	return !info.IsDir() && (named || !info.Mode().IsRegular())
+}
+
+// openAbove opens the directory that a name is in, as filepath.Split gives it:
+// the slash at its end says nothing about a link.
+func openAbove(above string) (int, error) {
+	switch trimmed := strings.TrimRight(above, "/"); {
+	case trimmed != "":
+		return tree.OpenNamed(trimmed)
+	case above != "":
+		return tree.OpenNamed("/")
+	default:
+		return tree.OpenNamed(".")
+	}
+}
+
+func placeError(err error) error {
+	fix := "make the directory first"
+	if errors.Is(err, tree.ErrLink) {
+		fix = "name where it leads; only a link at the end with a slash behind it, and root's, are followed"
+	}
+	return fmt.Errorf("%w\nfix: %s", err, fix)
 }
 
 // contents says that what is in a directory is meant, as with cp(1).
@@ -196,23 +218,31 @@ func copyIn(from string, to inContainer, s streams) (int, error) {
 	if _, err := os.Lstat(from); err != nil {
 		return 0, err
 	}
-	dir, err := os.Open(filepath.Dir(absolute))
-	if err != nil {
-		return 0, err
-	}
-	defer dir.Close()
-	name, inside := filepath.Base(absolute), nameOf(absolute)
+	inside := nameOf(absolute)
 	if contents(from) {
 		inside = "."
 	}
-	if contents(from) || strings.HasSuffix(from, "/") || absolute == "/" {
-		_ = dir.Close()
-		if dir, err = os.Open(absolute); err != nil {
-			return 0, err
-		}
-		name = "."
+	dir, name, err := taken(from)
+	if errors.Is(err, tree.ErrLink) {
+		err = placeError(err)
 	}
-	return feedCopier(tree.Beneath(int(dir.Fd())), name, to, inside, s)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(dir)
+	return feedCopier(tree.Beneath(dir), name, to, inside, s)
+}
+
+// taken opens the directory of the host that files come from, and says which of
+// its names they have.
+func taken(from string) (dir int, name string, err error) {
+	above, name := filepath.Split(from)
+	if contents(from) || name == "" || name == ".." {
+		dir, err = tree.OpenNamed(from)
+		return dir, ".", err
+	}
+	dir, err = openAbove(above)
+	return dir, name, err
 }
 
 func feedCopier(from tree.Tree, name string, to inContainer, inside string, s streams) (int, error) {

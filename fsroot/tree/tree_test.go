@@ -316,3 +316,30 @@ func TestLeased(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Root's links are the host's own: /home may be one.
+func TestOpenNamed(t *testing.T) {
+	const roots = "/proc/self/task"
+	if os.Geteuid() == 0 {
+		t.Skip("links of root's are the user's own")
+	}
+	for _, path := range []string{roots, roots + "/", "/proc/self/../self/task"} {
+		fd, err := OpenNamed(path)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		_ = unix.Close(fd)
+	}
+	dir := t.TempDir()
+	plant(t, dir, "d/f", "l -> d", "ll -> l", "loop -> loop", "top -> /proc/self")
+	for path, want := range map[string]error{
+		"/l": ErrLink, "/l/.": ErrLink, "/ll/": ErrLink, "/loop/": ErrLink, "/d/f": unix.ENOTDIR, "/no": unix.ENOENT,
+		"/l/": nil, "/top/": nil, "/d/../d/": nil,
+	} {
+		fd, err := OpenNamed(dir + path)
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
+		_ = unix.Close(fd)
+	}
+}
