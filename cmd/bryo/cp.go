@@ -109,7 +109,7 @@ func copyOut(from inContainer, to string, s streams) (int, error) {
 		if tty.Is(int(s.out.Fd())) {
 			return 0, errors.New("an archive is not for a terminal\nfix: redirect it, as: bryo cp CONTAINER:PATH - > files.tar")
 		}
-		return copyStream(from, s.out, "pack", nameOf(from.path))
+		return copyStream(from, s.out, "archive", nameOf(from.path))
 	}
 	dir, at, err := place(to, from.path)
 	if err != nil {
@@ -125,7 +125,7 @@ func copyOut(from inContainer, to string, s streams) (int, error) {
 	if err = errors.Join(err, write.Close()); err != nil {
 		return 0, err
 	}
-	err = tree.Beneath(dir).Unpack(read, at, tree.Unpacking{Skipped: skipped(s)})
+	err = tree.Beneath(dir).Unpack(read, at, tree.Unpacking{Skipped: skipped(s), Holes: true})
 	_ = read.Close() // a copier that is not done ends
 	code, waitErr := copier.await()
 	if code != exitOK && errors.Is(err, io.ErrUnexpectedEOF) {
@@ -255,7 +255,7 @@ func feedCopier(from tree.Tree, name string, to inContainer, inside string, s st
 	if err = errors.Join(err, read.Close()); err != nil {
 		return 0, err
 	}
-	err = from.Pack(write, name, ".", tree.Packing{Owner: copier.owner, Skipped: skipped(s)})
+	err = from.Pack(write, name, ".", tree.Packing{Owner: copier.owner, Skipped: skipped(s), Holes: true})
 	if err != nil && !errors.Is(err, unix.EPIPE) {
 		return 0, errors.Join(err, copier.Kill()) // or half an archive would look whole
 	}
@@ -370,8 +370,9 @@ func rootOf(r *state.Record, plan *rootless.Plan) (int, error) {
 
 // runCopy is not for people. It is the side of bryo cp in the container's ids:
 //
-//	bryo copy pack ROOT STREAM PATH NAME       an archive of PATH, called NAME in it
-//	bryo copy unpack ROOT STREAM PATH NAME     an archive goes to PATH, as cp would put a file NAME
+//	bryo copy pack ROOT STREAM PATH NAME       what only unpack reads, of PATH, called NAME in it
+//	bryo copy archive ROOT STREAM PATH NAME    an archive of that
+//	bryo copy unpack ROOT STREAM PATH NAME     what pack has written goes to PATH, as cp would put a file NAME
 //	bryo copy extract ROOT STREAM PATH .       an archive goes to the directory PATH
 func runCopy(args []string, s streams) int {
 	const operands = 5
@@ -388,8 +389,8 @@ func runCopy(args []string, s streams) int {
 	}
 	root, stream := tree.InRoot(fds[0]), os.NewFile(uintptr(fds[1]), "archive")
 	path, name := args[3], args[4]
-	if args[0] == "pack" {
-		err := root.Pack(stream, path, name, tree.Packing{Skipped: skipped(s)})
+	if args[0] == "pack" || args[0] == "archive" {
+		err := root.Pack(stream, path, name, tree.Packing{Skipped: skipped(s), Holes: args[0] == "pack"})
 		if errors.Is(err, unix.EPIPE) {
 			return exitFailed // who reads has told why it does not any more
 		}
@@ -405,12 +406,12 @@ func runCopy(args []string, s streams) int {
 	if !root.IsDir(needed) {
 		return report(s, fmt.Errorf("%s is no directory of the container\nfix: make it first: bryo exec CONTAINER mkdir -p %s", needed, needed))
 	}
-	return report(s, unpack(root, stream, at, s))
+	return report(s, unpack(root, stream, at, args[0] == "unpack", s))
 }
 
-func unpack(root tree.Tree, stream *os.File, at string, s streams) error {
+func unpack(root tree.Tree, stream *os.File, at string, holes bool, s streams) error {
 	foreign := 0
-	err := root.Unpack(stream, at, tree.Unpacking{Owners: true, Skipped: skipped(s), Foreign: func(int, int) { foreign++ }})
+	err := root.Unpack(stream, at, tree.Unpacking{Owners: true, Holes: holes, Skipped: skipped(s), Foreign: func(int, int) { foreign++ }})
 	if foreign > 0 {
 		warn(s, []string{fmt.Sprintf("%d files are root's inside: their own ids are not in the container's map", foreign)})
 	}
