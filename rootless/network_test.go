@@ -101,7 +101,8 @@ func TestWithNeighbours(t *testing.T) {
 		{"one comes", "192.0.2.1\ta\n", []string{"b"}, "127.0.0.1\tb\t# shares this network\n192.0.2.1\ta\n"},
 		{"a last line without an end", "192.0.2.1\ta", []string{"b"}, "127.0.0.1\tb\t# shares this network\n192.0.2.1\ta\n"},
 		{
-			"one comes whose name somebody had claimed", "192.0.2.1\ta\tB\t# of those who share this network\n192.0.2.2\tb\t# of those who share this network\n", []string{"b"},
+			"one comes whose name somebody had claimed", "192.0.2.1\ta\tB\t# of those who share this network\n192.0.2.2\tb\t# of those who share this network\n",
+			[]string{"b"},
 			"127.0.0.1\tb\t# shares this network\n192.0.2.1\ta\t# of those who share this network\n",
 		},
 		{"one goes, what others wrote stays", "127.0.0.1\tb\t# shares this network\n# mine\n", nil, "# mine\n"},

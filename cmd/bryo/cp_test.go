@@ -82,8 +82,15 @@ func TestPlantedLinks(t *testing.T) {
 		}
 	}
 	for _, row := range []struct{ from, to string }{
-		{"/srv/d/.", "link"}, {"/srv/d/.", "link/."}, {"/srv/f", "link/new"}, {"/srv/f", "link/d"}, {"/srv/f", "link/d/"},
-		{"/srv/d/.", "dir/link"}, {"/srv/f", "dir/link/new"}, {"/srv/f", "dir/../link/d"}, {"/srv/d", "link/./"},
+		{"/srv/d/.", "link"},
+		{"/srv/d/.", "link/."},
+		{"/srv/f", "link/new"},
+		{"/srv/f", "link/d"},
+		{"/srv/f", "link/d/"},
+		{"/srv/d/.", "dir/link"},
+		{"/srv/f", "dir/link/new"},
+		{"/srv/f", "dir/../link/d"},
+		{"/srv/d", "link/./"},
 	} {
 		if _, at, err := place(row.to, row.from); err == nil || !strings.Contains(err.Error(), "\nfix: name where it leads") {
 			t.Errorf("%s to %s: %q, %v", row.from, row.to, at, err)

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -16,23 +15,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How long the names of files with several are, who made them decides: so many
-// bytes of names are kept, and no more. The others are files of their own then.
-func TestNamesAreBounded(t *testing.T) {
-	const depth, files = 300, 130
-	dir := t.TempDir()
+// deep makes directories with long names in each other, and opens the last one.
+func deep(t *testing.T, dir string, depth int) int {
+	t.Helper()
 	at := opened(t, dir)
 	name := strings.Repeat("n", 250)
 	for range depth {
 		if err := unix.Mkdirat(at, name, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		var err error
-		if at, err = unix.Openat(at, name, openPath, 0); err != nil {
+		fd, err := unix.Openat(at, name, openPath, 0)
+		if err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Close(at)
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		at = fd
 	}
+	return at
+}
+
+// How long the names of files with several are, who made them decides: so many
+// bytes of names are kept, and no more. The others are files of their own then.
+func TestNamesAreBounded(t *testing.T) {
+	const depth, files = 300, 130
+	dir := t.TempDir()
+	at := deep(t, dir, depth)
 	for i := range files {
 		fd, err := createFile(at, strconv.Itoa(i))
 		if err = errors.Join(err, unix.Close(fd), unix.Linkat(at, strconv.Itoa(i), at, "l"+strconv.Itoa(i), 0)); err != nil {
@@ -200,7 +207,7 @@ func FuzzPieces(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := fmt.Sprint(info.Size()); size != "" && strings.TrimLeft(size, "+0") != strings.TrimLeft(got, "0") {
+		if got := strconv.FormatInt(info.Size(), 10); size != "" && strings.TrimLeft(size, "+0") != strings.TrimLeft(got, "0") {
 			t.Errorf("%s bytes, want %s", got, size)
 		}
 	})
