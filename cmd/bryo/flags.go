@@ -122,7 +122,7 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Var(&value{kind: "COMMAND", set: func(s string) error { p.Entrypoint = entrypoint(s); return nil }}, "entrypoint", "execute this, with COMMAND and its arguments behind it")
 	flags.Var(each(&p.Limits, "NAME=SOFT[:HARD]", confine.ParseLimit), "ulimit", "set a resource limit")
 	flags.Var(&value{kind: "MODE", set: func(s string) error { return setUmask(p, s) }}, "umask", "file mode mask, octal")
-	flags.Var(capFlag(&p.Caps.Add), "cap-add", "keep a capability; sys_admin can undo masks and read-only mounts")
+	flags.Var(capFlag(&p.Caps.Add), "cap-add", "keep a capability; sys_admin can undo masks and read-only mounts; no sys_ptrace with --pid host and published ports")
 	flags.Var(capFlag(&p.Caps.Drop), "cap-drop", "drop a capability, or all")
 	flags.Var(one(&p.Seccomp, "PROFILE", parseSeccomp), "seccomp", "which system calls fail: default, docker (32-bit x86 programs, too, may make sockets by socketcall), strict, off, or a file as Docker and podman take it")
 	flags.Var(each(&p.Landlock, "ACCESS:PATH", confine.ParseLandlock), "landlock", "refuse by Landlock what no rule allows: rwx:PATH, bind:PORT, connect:PORT; scope, unscoped: abstract sockets and processes outside")
