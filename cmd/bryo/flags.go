@@ -125,7 +125,7 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Var(capFlag(&p.Caps.Add), "cap-add", "keep a capability; sys_admin can undo masks and read-only mounts; no sys_ptrace with --pid host and published ports")
 	flags.Var(capFlag(&p.Caps.Drop), "cap-drop", "drop a capability, or all")
 	flags.Var(one(&p.Seccomp, "PROFILE", parseSeccomp), "seccomp", "which system calls fail: default, docker (32-bit x86 programs, too, may make sockets by socketcall), strict, off, or a file as Docker and podman take it")
-	flags.Var(each(&p.Landlock, "ACCESS:PATH", confine.ParseLandlock), "landlock", "refuse by Landlock what no rule allows: rwx:PATH, bind:PORT, connect:PORT; scope, unscoped: abstract sockets and processes outside")
+	flags.Var(each(&p.Landlock, "ACCESS:PATH", confine.ParseLandlock), "landlock", "refuse by Landlock what no rule allows: rwx:PATH (not attributes and socket files), bind:PORT, connect:PORT (TCP; UDP is open); scope, unscoped: abstract sockets and signals outside")
 	flags.BoolVar(&spec.BestEffort, "best-effort", false, "go without a control that the kernel refuses, and say so")
 	flags.Var(one(&p.StopSignal, "SIGNAL", parseSignal), "stop-signal", "what stops the command")
 	flags.BoolVar(&p.AsPID1, "as-pid-1", false, "make the command PID 1, without bryo's init")

@@ -189,6 +189,11 @@ func (r LandlockRule) port() uint64 {
 	return 0
 }
 
+// RulesTCP says whether there are rules for ports.
+func RulesTCP(rules []LandlockRule) bool {
+	return slices.ContainsFunc(rules, func(r LandlockRule) bool { return r.port() != 0 })
+}
+
 // ErrScopes means that a rule both asks for scopes and gives them up.
 var ErrScopes = errors.New("--landlock scope and unscoped exclude each other\nfix: leave one out")
 
