@@ -99,11 +99,15 @@ func claim(e *state.Entry, self state.Process) (running bool, err error) {
 		if running = r.Supervisor.Lives(); running {
 			return nil
 		}
+		if err := killTied(r); err != nil { // it was left behind
+			return err
+		}
 		if r.Boot, err = state.BootID(); err != nil {
 			return err
 		}
 		r.Stoppers, r.Restarts, r.Pause, r.Status, r.Ports = nil, 0, 0, state.Created, nil
-		r.Supervisor, r.Init, r.Entrance, r.Keeper = self, state.Process{}, state.Process{}, state.Process{}
+		none := state.Process{}
+		r.Supervisor, r.Init, r.Entrance, r.Tied, r.Keeper = self, none, none, none, none
 		return nil
 	})
 	return running, err

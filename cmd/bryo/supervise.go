@@ -198,10 +198,14 @@ func (v *supervisor) runs(plan *rootless.Plan) (network uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	tied, err := tiedTo(init, plan)
+	if err != nil {
+		return 0, err
+	}
 	network = networkOf(ns.Source{PID: entrance.PID})
 	ports := v.ports(plan)
 	return network, v.entry.Change(func(r *state.Record) error {
-		r.Network, r.Shared = network, false
+		r.Network, r.Shared, r.Tied = network, false, tied
 		r.Limited = plan.Cgroup.On()
 		return began(r, init, entrance, ports)
 	})
@@ -279,6 +283,7 @@ func (v *supervisor) left() {
 // the policy.
 func (v *supervisor) run() error {
 	code, err := v.monitor.Wait(v.argv)
+	v.untie()
 	v.left()
 	v.removePID()
 	if err != nil {

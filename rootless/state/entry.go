@@ -138,7 +138,8 @@ func (e *Entry) Record() (*Record, error) {
 		return nil, e.damaged(recordFile, errOther)
 	}
 	if r.Boot != e.store.boot {
-		r.Supervisor, r.Init, r.Entrance, r.Keeper, r.Stoppers = Process{}, Process{}, Process{}, Process{}, nil
+		r.Supervisor, r.Init, r.Entrance = Process{}, Process{}, Process{}
+		r.Tied, r.Keeper, r.Stoppers = Process{}, Process{}, nil
 	}
 	return r, nil
 }

@@ -35,6 +35,7 @@ type Record struct {
 	Supervisor    Process // or who is about to start it
 	Init          Process // its PID 1
 	Entrance      Process // whose namespaces can be entered: PID 1, or the command where that one hides
+	Tied          Process `json:",omitzero"` // the command, where PID 1's end need not be its own
 	Boot          string  // of the machine that they run on
 	Started       time.Time
 	Finished      time.Time

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless"
+	"bryo/rootless/ns"
+	"bryo/rootless/state"
+)
+
+// tiedTo is the command of an init whose end takes nobody down, since the PID
+// namespace is not the container's own. A signal at its parent's end ties the
+// command to it, which it may refuse: PR_SET_PDEATHSIG(2const).
+func tiedTo(init state.Process, plan *rootless.Plan) (state.Process, error) {
+	if plan.Namespaces[ns.PID].Mode == ns.Own || !plan.Process.Init {
+		return state.Process{}, nil
+	}
+	return state.FirstChild(init.PID)
+}
+
+// untie ends a command that its init has left behind.
+func (v *supervisor) untie() {
+	_ = killLeft(v.entry) // whoever stops or removes the container tries again
+}
+
+// killLeft ends the command that a container has left behind.
+func killLeft(e *state.Entry) error {
+	r, err := e.Record()
+	if err == nil {
+		err = killTied(r)
+	}
+	return goneIsFine(err)
+}
+
+func killTied(r *state.Record) error { return signalProcess(r, r.Tied, unix.SIGKILL) }
