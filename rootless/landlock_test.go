@@ -74,6 +74,6 @@ func TestLandlock(t *testing.T) {
 	}
 }
 
-func nest(s *Spec, _ *Facts) { s.Process.Nest = true }
-func less(s *Spec, _ *Facts) { s.BestEffort = true }
+func nest(s *Spec, _ *Facts)     { s.Process.Nest = true }
+func less(s *Spec, _ *Facts)     { s.BestEffort = true }
 func filtered(_ *Spec, f *Facts) { f.Seccomp.Filter = make([]byte, 8) }

@@ -17,7 +17,9 @@ func TestTracing(t *testing.T) {
 	const refused = "--cap-add sys_ptrace and --pid host"
 	tracing := func(s *Spec, _ *Facts) { s.Process.Caps.Add = 1 << unix.CAP_SYS_PTRACE }
 	everything := func(s *Spec, _ *Facts) { s.Process.Caps.Add = confine.AllCaps }
-	network := func(s *Spec, f *Facts) { s.Net.Driver, f.Net.Program = netslirp.DriverUser, "/usr/libexec/bryo/bryo-net" }
+	network := func(s *Spec, f *Facts) {
+		s.Net.Driver, f.Net.Program = netslirp.DriverUser, "/usr/libexec/bryo/bryo-net"
+	}
 	publishing := both(network, func(s *Spec, _ *Facts) { s.Net.Publish = []netslirp.Publish{{HostPort: 8080, ChildPort: 80}} })
 	later := both(network, func(s *Spec, _ *Facts) { s.Net.PortSocket = "ports" })
 	seeing := host(ns.PID)

@@ -65,10 +65,10 @@ func TestBeside(t *testing.T) {
 			{"a ring, in another profile", call{number: unix.SYS_IO_URING_SETUP}, eperm, 0},
 		}},
 	} {
-		for name, make := range map[string]func() *Profile{"default": DefaultProfile, "docker": DockerProfile, "open": open} {
-			with := make()
+		for name, profile := range map[string]func() *Profile{"default": DefaultProfile, "docker": DockerProfile, "open": open} {
+			with := profile()
 			of.add(with)
-			refuses, plain := compiled(t, with), compiled(t, make())
+			refuses, plain := compiled(t, with), compiled(t, profile())
 			for _, r := range of.rows {
 				if r.call.architecture == 0 {
 					r.call.architecture = unix.AUDIT_ARCH_X86_64
