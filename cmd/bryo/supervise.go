@@ -98,6 +98,7 @@ func announced(s streams, begin func(streams) error) error {
 // failed notes that a container could not be started again. Of one that never
 // ran whoever asked for it hears.
 func (v *supervisor) failed(why error) int {
+	v.untie()
 	r, err := v.entry.Record()
 	switch {
 	case err != nil || r.Started.IsZero():
@@ -155,7 +156,7 @@ func (v *supervisor) complete(spec *rootless.Spec) {
 }
 
 // begin makes the container once.
-func (v *supervisor) begin(s streams) error {
+func (v *supervisor) begin(s streams) (err error) {
 	if err := v.sign(); err != nil {
 		return err
 	}
@@ -171,6 +172,11 @@ func (v *supervisor) begin(s streams) error {
 	if v.monitor, err = monitor.Start(v.entry, v.config, plan); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			abandon(v.monitor.PID(), plan)
+		}
+	}()
 	plan.GivenUp = append(plan.GivenUp, v.monitor.GivenUp()...)
 	warnGivenUp(s, plan.GivenUp)
 	plan.ID = v.config.ID
@@ -198,7 +204,7 @@ func (v *supervisor) runs(plan *rootless.Plan) (network uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	tied, err := tiedTo(init, plan)
+	tied, err := tiedTo(init.PID, plan)
 	if err != nil {
 		return 0, err
 	}

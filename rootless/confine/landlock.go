@@ -16,7 +16,7 @@ import (
 //	ACCESS:PATH    r, w and x, or some of them, at PATH and below
 //	bind:PORT      listen on this TCP port
 //	connect:PORT   connect to this TCP port, of whatever host
-//	scope          reach no abstract sockets and no processes outside
+//	scope          reach no abstract sockets and signal no processes outside
 //	unscoped       reach those of a namespace that is the host's
 type LandlockRule struct {
 	Word string
