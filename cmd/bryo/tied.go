@@ -32,10 +32,10 @@ func (v *supervisor) untie() {
 	}
 }
 
-// killLeft ends the command that a container has left behind.
+// killLeft ends the command that a container without a supervisor has left behind.
 func killLeft(e *state.Entry) error {
 	r, err := e.Record()
-	if err == nil {
+	if err == nil && !r.Supervisor.Lives() {
 		err = killTied(r)
 	}
 	return goneIsFine(err)
