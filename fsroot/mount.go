@@ -58,7 +58,7 @@ func ParseVolume(value string) (Mount, error) {
 	target, options, _ := strings.Cut(rest, ":")
 	m := Mount{Source: source, Target: target, Attributes: defaultAttributes}
 	if source != "" && !strings.HasPrefix(source, ".") && !strings.Contains(source, "/") {
-		return Mount{}, fmt.Errorf("volume %q: named volumes are not there; for a directory write ./%s:%s", value, source, target)
+		return Mount{}, fmt.Errorf("volume %q: named volumes are not there; for a directory write ./%s:/%s", value, source, strings.TrimPrefix(target, "/"))
 	}
 	for option := range strings.SplitSeq(options, ",") {
 		if option == "" {
@@ -75,6 +75,9 @@ func ParseVolume(value string) (Mount, error) {
 func ParseTmpfs(value string) (Mount, error) {
 	target, options, _ := strings.Cut(value, ":")
 	m := Mount{Type: Tmpfs, Target: target, Attributes: defaultAttributes, Mode: stickyMode}
+	if at, list, found := strings.Cut(target, ","); found && isTmpfsOption(list) {
+		return Mount{}, fmt.Errorf("tmpfs %q: options come after a colon\nfix: --tmpfs %s:%s", value, at, strings.Trim(list+","+options, ","))
+	}
 	for option := range strings.SplitSeq(options, ",") {
 		if option == "" {
 			continue
@@ -207,6 +210,13 @@ func (m *Mount) tmpfsOption(key, argument string) (err error) {
 		err = refuse(key)
 	}
 	return err
+}
+
+// isTmpfsOption says whether the first of a list is the name of an option.
+func isTmpfsOption(list string) bool {
+	first, _, _ := strings.Cut(list, ",")
+	key, _, _ := strings.Cut(first, "=")
+	return key == "size" || key == "mode" || slices.ContainsFunc(attributes(), func(a attribute) bool { return a.name == key })
 }
 
 // refuse says why podman's options for owners and labels are not taken.

@@ -48,6 +48,7 @@ func TestParseVolumeRefuses(t *testing.T) {
 		{"", "write SOURCE:TARGET"},
 		{"/a", "write SOURCE:TARGET"},
 		{"name:/b", "write ./name:/b"},
+		{"name:b", "write ./name:/b"},
 		{":/b", "source is missing"},
 		{"/a:", "not an absolute path"},
 		{"/a:b", "not an absolute path"},
@@ -80,6 +81,7 @@ func TestParseTmpfs(t *testing.T) {
 		"/t:":                      {Type: Tmpfs, Target: "/t", Attributes: usual, Mode: 0o1777},
 		"/t:size=64m,mode=700":     {Type: Tmpfs, Target: "/t", Attributes: usual, Mode: 0o700, Size: 64 << 20},
 		"/t:mode=0":                {Type: Tmpfs, Target: "/t", Attributes: usual},
+		"/t,u":                     {Type: Tmpfs, Target: "/t,u", Attributes: usual, Mode: 0o1777},
 		"/t:ro,noexec,suid,size=1": {Type: Tmpfs, Target: "/t", Attributes: nodev | ro | noexec, Mode: 0o1777, Size: 1},
 	} {
 		if got, err := ParseTmpfs(value); got != want || err != nil {
@@ -98,6 +100,8 @@ func TestParseTmpfs(t *testing.T) {
 		{"/t:mode=-1", `mode "-1"`},
 		{"/t:O", `option "O"`},
 		{"/t:uid=5", `option "uid`},
+		{"/t,size=1m", "\nfix: --tmpfs /t:size=1m"},
+		{"/t,ro,mode=700:size=1m", "\nfix: --tmpfs /t:ro,mode=700,size=1m"},
 	} {
 		if m, err := ParseTmpfs(row.value); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%q: %+v, %v, want %q", row.value, m, err, row.want)

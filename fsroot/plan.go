@@ -138,6 +138,16 @@ func Scratch(host bool, asked []Attached, memory uint64) []Attached {
 	return mounts
 }
 
+// Hide is a mount that stands before a directory of the host's; a user's own on
+// the same one wins.
+func Hide(target string, asked []Attached, memory uint64) []Attached {
+	if target == "" || slices.ContainsFunc(asked, func(m Attached) bool { return m.Target == target }) {
+		return nil
+	}
+	const part, mode = 8, 0o700
+	return []Attached{{Mount: Mount{Type: Tmpfs, Target: target, Attributes: defaultAttributes, Size: memory / part, Mode: mode}}}
+}
+
 // Under says whether target lies at or below dir.
 func Under(target, dir string) bool {
 	return target == dir || strings.HasPrefix(target, strings.TrimSuffix(dir, "/")+"/")

@@ -80,12 +80,22 @@ func stat(fd int, path string) (Source, error) {
 	}, nil
 }
 
+// errLeased is what a command inside can do to any file of its own: fcntl(2).
+var errLeased = errors.New("a process holds a lease on it, and lets nobody read it")
+
 func (r *Root) open(unsafePath string, flags uint64) (int, error) {
 	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	for {
+	const tries = 10000 // somebody may rename without end
+	for try := 0; ; try++ {
 		fd, err := unix.Openat2(r.fd, unsafePath, &how)
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) { // a rename raced with the look-up
+		switch {
+		case errors.Is(err, unix.EINTR) && try < tries:
+		case !errors.Is(err, unix.EAGAIN):
 			return fd, err
+		case try == tries && flags&unix.O_PATH == 0 && r.Has(unsafePath): // whose look-up is no obstacle
+			return -1, errLeased
+		case try >= tries:
+			return -1, err
 		}
 	}
 }

@@ -393,3 +393,21 @@ func TestSubmounts(t *testing.T) {
 		t.Errorf("%v, %v", entries, err)
 	}
 }
+
+// A process that holds a lease on a file lets nobody open it: that is told, and
+// keeps nobody waiting.
+func TestLeases(t *testing.T) {
+	root := tree(t, map[string]string{"etc/passwd": "root:x:0:0::/root:/bin/sh\n"})
+	file, err := os.OpenFile(root+"/etc/passwd", os.O_RDWR, 0)
+	must(t, err)
+	defer file.Close()
+	if _, err := unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Skipf("no lease on a file of %s: %v", root, err)
+	}
+	soon(t, func() {
+		_, err := open(t, root).ReadFile("etc/passwd", 1<<10)
+		if !errors.Is(err, errLeased) || !strings.Contains(err.Error(), "etc/passwd") {
+			t.Errorf("%v", err)
+		}
+	})
+}

@@ -139,11 +139,11 @@ const defaultShm = 64 << 20
 func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	if facts.Root.Empty {
 		return fmt.Errorf("the root file system %s is empty\nfix: unpack one into it, as: mmdebstrap --variant=minbase stable - | bryo unshare tar -C %s -x --exclude './dev/*'",
-			spec.Root.Path, spec.Root.Path)
+			spec.Root.Path, shellWord(spec.Root.Path))
 	}
 	if facts.Root.Foreign {
-		return fmt.Errorf("%s is no root file system: neither bin nor usr is there, nor the command\nfix: give the directory of one; to work on files, mount them into it: -v %s:/src",
-			spec.Root.Path, spec.Root.Path)
+		return fmt.Errorf("%s is no root file system: neither bin nor usr is there, nor the command\nfix: give the directory of one; to work on files, mount them into it: %s",
+			spec.Root.Path, mountFlag(spec.Root.Path))
 	}
 	set := pl.Namespaces
 	root := &pl.Root
@@ -196,7 +196,11 @@ func compileMounts(spec *Spec, facts *Facts, pl *Plan) error {
 		mounts = append(mounts, fsroot.Attached{Mount: m, From: facts.Sources[m.Source]})
 	}
 	if pl.Root.ReadOnly || pl.Root.Host {
-		mounts = append(fsroot.Scratch(pl.Root.Host, mounts, facts.Memory), mounts...)
+		scratch := fsroot.Scratch(pl.Root.Host, mounts, facts.Memory)
+		if !slices.ContainsFunc(scratch, func(m fsroot.Attached) bool { return fsroot.Under(facts.RuntimeDir, m.Target) }) {
+			scratch = append(scratch, fsroot.Hide(facts.RuntimeDir, mounts, facts.Memory)...)
+		}
+		mounts = append(scratch, mounts...)
 	}
 	var err error
 	pl.Root.Mounts, err = fsroot.Order(mounts)

@@ -366,6 +366,8 @@ func TestMounts(t *testing.T) {
 		{"read-only: not where the user mounts", func(s *Spec, f *Facts) { readOnly(s, f, "./a:/tmp") }, mounts, "tmpfs /run, bind /home/ann/a /tmp, tmpfs /var/tmp"},
 		{"read-only: not below what the user mounts", func(s *Spec, f *Facts) { readOnly(s, f, "./a:/var") }, mounts, "tmpfs /run, tmpfs /tmp, bind /home/ann/a /var"},
 		{"the host's: /run and /tmp", func(s *Spec, _ *Facts) { s.Root = RootSpec{Host: true} }, mounts, "tmpfs /run, tmpfs /tmp"},
+		{"the host's: where sockets are", func(s *Spec, f *Facts) { s.Root, f.RuntimeDir = RootSpec{Host: true}, "/home/ann/run" }, mounts, "tmpfs /run, tmpfs /tmp, tmpfs /home/ann/run"},
+		{"the host's: they are below /run", func(s *Spec, f *Facts) { s.Root, f.RuntimeDir = RootSpec{Host: true}, "/run/user/1" }, mounts, "tmpfs /run, tmpfs /tmp"},
 		{"the host's, ephemeral: /tmp", func(s *Spec, _ *Facts) { s.Root = RootSpec{Host: true, Ephemeral: true} }, mounts, "tmpfs /run, tmpfs /tmp"},
 	})
 }

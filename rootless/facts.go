@@ -28,6 +28,7 @@ type Facts struct {
 	Throttles          []string       // processors' directories of thermal events, below /sys
 	Limits             map[int]uint64 // hard limits by RLIMIT_*
 	Memory             uint64         // bytes; 0 where nothing depends on it
+	RuntimeDir         string         // with the host's root: where sockets and the state of containers are; "" for none
 	OOMScore           int            // bryo's own oom_score_adj: proc_pid_oom_score_adj(5)
 	Net                NetFacts
 	Cgroup             cgroup.Facts // only if limits are asked for

@@ -44,6 +44,9 @@ func compileLandlock(spec *Spec, facts *Facts, pl *Plan) error {
 	}
 	pl.GivenUp = append(pl.GivenUp, missing...)
 	pl.Warnings = append(pl.Warnings, exposure(bare&exposed, "this kernel (before Linux 6.12) lets programs inside reach")...)
+	if landlock.Net != 0 && facts.Seccomp.Instructions() == 0 {
+		pl.Warnings = append(pl.Warnings, "without a seccomp filter programs inside pass by the rules for ports, as with Multipath TCP")
+	}
 	pl.Process.Landlock = landlock
 	return nil
 }

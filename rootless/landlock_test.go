@@ -47,6 +47,8 @@ func TestLandlock(t *testing.T) {
 		{"rules, containers inside", []func(*Spec, *Facts){with(7, "rx:/usr"), nest}, "error: --landlock forbids mounts", "", ""},
 		{"rules, no Landlock", []func(*Spec, *Facts){with(0, "rx:/usr")}, "error: --landlock: this kernel has no Landlock", "", ""},
 		{"rules, no Landlock, best effort", []func(*Spec, *Facts){with(0, "rx:/usr"), less}, "none", "", "no Landlock for paths"},
+		{"ports, no filter", []func(*Spec, *Facts){with(7, "connect:443")}, "connect:443", "pass by the rules for ports", ""},
+		{"ports, a filter", []func(*Spec, *Facts){with(7, "connect:443"), filtered}, "connect:443", "", ""},
 		{"scope, an old kernel", []func(*Spec, *Facts){with(5, "scope")}, "error: --landlock: this kernel has no Landlock scopes", "", ""},
 		{"scope, an old kernel, best effort", []func(*Spec, *Facts){with(5, "scope"), less}, "none", "", "no Landlock scopes"},
 	} {
@@ -72,5 +74,6 @@ func TestLandlock(t *testing.T) {
 	}
 }
 
-func nest(s *Spec, _ *Facts) { s.Process.Nest = true }
-func less(s *Spec, _ *Facts) { s.BestEffort = true }
+func nest(s *Spec, _ *Facts)     { s.Process.Nest = true }
+func less(s *Spec, _ *Facts)     { s.BestEffort = true }
+func filtered(_ *Spec, f *Facts) { f.Seccomp.Filter = make([]byte, 8) }

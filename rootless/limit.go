@@ -2,6 +2,7 @@ package rootless
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -25,9 +26,9 @@ func compileLimits(spec *Spec, facts *Facts, pl *Plan) (err error) {
 	}
 	if !countsAll(spec, facts, pl) {
 		if !spec.BestEffort {
-			return err
+			return withoutCgroup(spec, facts, err)
 		}
-		pl.GivenUp = append(pl.GivenUp, "limits: "+spec.Limits.String())
+		pl.GivenUp = append(pl.GivenUp, "limits: "+spec.Limits.Asked())
 		return nil
 	}
 	pl.Warnings = append(pl.Warnings, "no cgroup limits processes here (bryo doctor cgroup): --pids-limit counts those of the one user id that is mapped")
@@ -37,10 +38,24 @@ func compileLimits(spec *Spec, facts *Facts, pl *Plan) (err error) {
 // countsAll says whether RLIMIT_NPROC is as good as a cgroup: it counts the
 // processes of one user id in one user namespace, and that id may be the only one.
 func countsAll(spec *Spec, facts *Facts, pl *Plan) bool {
+	return mapsOne(pl) && countsOne(spec, facts)
+}
+
+func mapsOne(pl *Plan) bool { return len(pl.IDs.Maps.UID) == 1 && pl.IDs.Maps.UID[0].Count == 1 }
+
+// countsOne says whether it is if only one id is mapped.
+func countsOne(spec *Spec, facts *Facts) bool {
 	only := spec.Limits
 	only.PIDs = 0
-	one := len(pl.IDs.Maps.UID) == 1 && pl.IDs.Maps.UID[0].Count == 1
-	return !only.Any() && one && !limitsProcesses(spec) && len(facts.Joined) == 0 && facts.Kernel.CountsInside && facts.Self.UID != 0
+	return !only.Any() && !limitsProcesses(spec) && len(facts.Joined) == 0 && facts.Kernel.CountsInside && facts.Self.UID != 0
+}
+
+// withoutCgroup adds to a refusal what can be done where it stays.
+func withoutCgroup(spec *Spec, facts *Facts, err error) error {
+	if countsOne(spec, facts) {
+		return fmt.Errorf("%w; or say --userns single, where one id is counted; or --best-effort, which goes without", err)
+	}
+	return fmt.Errorf("%w; or say --best-effort, which goes without", err)
 }
 
 // processLimits are what each process may use: what was asked for, and no fewer

@@ -53,7 +53,7 @@ func TestLimitsOnTheWholeContainer(t *testing.T) {
 		{"as many as the user may have", asked(cgroup.Limits{PIDs: 90000}), limits, "core=0:0 nofile=1024:524288 nproc=30000:30000"},
 		{"one id is counted", asked(few, nowhere, single), limits, "core=0:0 nofile=1024:524288 nproc=20:20"},
 		{"one id has no cgroup", asked(few, nowhere, single), unit, ""},
-		{"given up", asked(few, nowhere, bestEffort), given, "limits: pids.max=20"},
+		{"given up", asked(few, nowhere, bestEffort), given, "limits: --pids-limit 20"},
 		{"and is told", asked(few, nowhere, single), warnings, "no cgroup limits processes here (bryo doctor cgroup): --pids-limit counts those of the one user id that is mapped"},
 	})
 	for name, change := range map[string]func(*Spec, *Facts){
@@ -70,6 +70,41 @@ func TestLimitsOnTheWholeContainer(t *testing.T) {
 		change(spec, facts)
 		if _, err := Compile(spec, facts); err == nil || !strings.Contains(err.Error(), "limits need cgroup v2") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What is offered in a cgroup's place works, and nothing else is offered.
+func TestRefusedLimitsOfferWhatWorks(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		limits cgroup.Limits
+		change func(*Spec, *Facts)
+		single bool
+	}{
+		{"processes", cgroup.Limits{PIDs: 20}, nothing, true},
+		{"processes and memory", cgroup.Limits{PIDs: 20, Memory: 1 << 20}, nothing, false},
+		{"processors", cgroup.Limits{CPUs: "0"}, nothing, false},
+		{"processes, single already", cgroup.Limits{PIDs: 20}, func(s *Spec, f *Facts) { s.IDs.Mode, f.Kernel.CountsInside = idmap.Single, false }, false},
+	} {
+		spec, facts := good()
+		delegated(facts)
+		spec.Limits, facts.Cgroup = row.limits, cgroup.Facts{}
+		row.change(spec, facts)
+		_, err := Compile(spec, facts)
+		if err == nil {
+			t.Errorf("%s: not refused", row.name)
+			continue
+		}
+		_, fix, _ := strings.Cut(err.Error(), "\nfix: ")
+		if !strings.HasSuffix(fix, "--best-effort, which goes without") || strings.Contains(fix, "--userns single") != row.single || strings.Contains(fix, "--ulimit") {
+			t.Errorf("%s: %s", row.name, fix)
+		}
+		for _, instead := range []func(){func() { spec.BestEffort = true }, func() { spec.BestEffort, spec.IDs.Mode = false, idmap.Single }} {
+			instead()
+			if _, err := Compile(spec, facts); err != nil && (spec.BestEffort || row.single) {
+				t.Errorf("%s: what is offered does not work: %v", row.name, err)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -122,43 +123,74 @@ func hosts(spec *Spec, facts *Facts, pl *Plan) string {
 		fmt.Fprintf(&b, "%s\t%s\n", h.Addr, h.Name)
 	}
 	if pl.Namespaces[ns.Net].Mode == ns.Join {
-		b.WriteString(othersHosts(facts.Hosts))
+		b.WriteString(othersHosts(facts.Hosts, hostNames(b.String())))
 	}
 	return WithNeighbours(b.String(), facts.Neighbours)
 }
 
 // othersHosts are the lines of another container's hosts(5) that are not about
-// that one itself.
-func othersHosts(text string) string {
+// that one itself. That one may write what it likes: known names stay whose they are.
+func othersHosts(text string, known []string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
+		ours := strings.HasSuffix(strings.TrimSpace(line), neighbourMark)
+		line, _, _ = strings.Cut(line, "#")
 		fields := strings.Fields(line)
-		if len(fields) < 2 || strings.HasSuffix(strings.TrimSpace(line), neighbourMark) {
+		if ours || len(fields) == 0 {
 			continue
 		}
 		addr, err := netip.ParseAddr(fields[0])
 		if err != nil || addr.IsLoopback() || strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && r != '\n' && !unicode.IsPrint(r) }) {
 			continue
 		}
-		b.WriteString(strings.Join(fields, "\t") + "\n")
+		writeTaken(&b, fields, known)
 	}
 	return b.String()
 }
 
-// neighbourMark ends the lines of hosts(5) that bryo replaces.
-const neighbourMark = "# shares this network"
+// Marks end the lines of hosts(5) that bryo replaces.
+const (
+	neighbourMark = "# shares this network"
+	takenMark     = "# of those who share this network" // taken over, as they wrote it
+)
 
-// WithNeighbours is a hosts(5) with a line for each of the containers that share
-// a network, and with it the loopback, in place of those lines that it had.
-func WithNeighbours(hosts string, names []string) string {
-	var b strings.Builder
+func writeTaken(b *strings.Builder, fields, known []string) {
+	names := slices.DeleteFunc(fields[1:], func(name string) bool {
+		return slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, name) })
+	})
+	if len(names) > 0 {
+		fmt.Fprintf(b, "%s\t%s\t%s\n", fields[0], strings.Join(names, "\t"), takenMark)
+	}
+}
+
+// hostNames are the names in a hosts(5).
+func hostNames(hosts string) (names []string) {
 	for line := range strings.Lines(hosts) {
-		if !strings.HasSuffix(strings.TrimSpace(line), neighbourMark) {
-			b.WriteString(strings.TrimSuffix(line, "\n") + "\n")
+		line, _, _ = strings.Cut(line, "#")
+		if fields := strings.Fields(line); len(fields) > 1 {
+			names = append(names, fields[1:]...)
 		}
 	}
+	return names
+}
+
+// WithNeighbours is a hosts(5) with a line for each of the containers that share
+// a network, and with it the loopback, in place of those lines that it had. They
+// come first, and nobody else's line that was taken over has one of their names.
+func WithNeighbours(hosts string, names []string) string {
+	var b strings.Builder
 	for _, name := range names {
 		fmt.Fprintf(&b, "127.0.0.1\t%s\t%s\n", name, neighbourMark)
+	}
+	for line := range strings.Lines(hosts) {
+		rest, taken := strings.CutSuffix(strings.TrimSpace(line), takenMark)
+		switch fields := strings.Fields(rest); {
+		case strings.HasSuffix(strings.TrimSpace(line), neighbourMark):
+		case taken && len(fields) > 0:
+			writeTaken(&b, fields, names)
+		default:
+			b.WriteString(strings.TrimSuffix(line, "\n") + "\n")
+		}
 	}
 	return b.String()
 }

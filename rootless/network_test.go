@@ -75,8 +75,9 @@ func TestNetwork(t *testing.T) {
 		{"joined: with another search list", func(s *Spec, f *Facts) { joining(s, f); s.Net.Search = []string{"moss"} }, content("/etc/resolv.conf"), "nameserver 10.0.2.3\nsearch moss\n"},
 		{
 			"joined: the hosts of the other, its neighbours, but not itself", joining, content("/etc/hosts"),
-			"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t0123456789ab\n192.0.2.7\tprinter\tlp\n" +
-				"127.0.0.1\tbox\t# shares this network\n127.0.0.1\tdb\t# shares this network\n",
+			"127.0.0.1\tbox\t# shares this network\n127.0.0.1\tdb\t# shares this network\n" +
+				"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t0123456789ab\n" +
+				"192.0.2.7\tprinter\tlp\t# of those who share this network\n",
 		},
 	})
 }
@@ -85,7 +86,8 @@ func TestNetwork(t *testing.T) {
 func joining(s *Spec, f *Facts) {
 	online(netslirp.DriverUser, join(ns.Net))(s, f)
 	f.Resolver = "nameserver 10.0.2.3\nevil\x1b[2J\nsearch example.org\n"
-	f.Hosts = "127.0.0.1\tlocalhost\n127.0.1.1\tmoss\n192.0.2.7 printer  lp\n192.0.2.8 a\x1b[2J\nnonsense here\n192.0.2.9\n192.0.2.10\told\t# shares this network\n"
+	f.Hosts = "127.0.0.1\tlocalhost\n127.0.1.1\tmoss\n192.0.2.7 printer  lp\n192.0.2.8 a\x1b[2J\nnonsense here\n192.0.2.9\n192.0.2.10\told\t# shares this network\n" +
+		"203.0.113.66 db\n203.0.113.66 DB localhost 0123456789ab # mine\n"
 	f.Neighbours = []string{"box", "db"}
 }
 
@@ -96,8 +98,13 @@ func TestWithNeighbours(t *testing.T) {
 		want        string
 	}{
 		{"nothing", "", nil, ""},
-		{"one comes", "192.0.2.1\ta\n", []string{"b"}, "192.0.2.1\ta\n127.0.0.1\tb\t# shares this network\n"},
-		{"a last line without an end", "192.0.2.1\ta", []string{"b"}, "192.0.2.1\ta\n127.0.0.1\tb\t# shares this network\n"},
+		{"one comes", "192.0.2.1\ta\n", []string{"b"}, "127.0.0.1\tb\t# shares this network\n192.0.2.1\ta\n"},
+		{"a last line without an end", "192.0.2.1\ta", []string{"b"}, "127.0.0.1\tb\t# shares this network\n192.0.2.1\ta\n"},
+		{
+			"one comes whose name somebody had claimed", "192.0.2.1\ta\tB\t# of those who share this network\n192.0.2.2\tb\t# of those who share this network\n",
+			[]string{"b"},
+			"127.0.0.1\tb\t# shares this network\n192.0.2.1\ta\t# of those who share this network\n",
+		},
 		{"one goes, what others wrote stays", "127.0.0.1\tb\t# shares this network\n# mine\n", nil, "# mine\n"},
 		{"another in its place", "127.0.0.1\tb\t# shares this network\n", []string{"c"}, "127.0.0.1\tc\t# shares this network\n"},
 	} {

@@ -11,6 +11,7 @@ import (
 
 	"bryo/idmap"
 	"bryo/rootless/confine"
+	"bryo/rootless/ns"
 )
 
 func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
@@ -65,6 +66,25 @@ func checkPrivileges(spec *Spec, facts *Facts, p *Process) error {
 		return errors.New("--allow-new-privs: bryo itself runs with no_new_privs, which nothing takes back\nfix: start bryo without it (NoNewPrivileges= of a service, setpriv, a container around it), or leave the flag out")
 	case spec.Root.Host && p.Caps&(1<<unix.CAP_SYS_ADMIN) != 0:
 		return errors.New("--cap-add sys_admin: it could unmount what covers the host's own /proc, /tmp and /run, and write to them\nfix: take a root file system other than host, or leave the capability out")
+	}
+	return checkTracing(spec, facts, p)
+}
+
+// checkTracing keeps root inside off the process of bryo-net's that makes the
+// connections to published ports. That one was executed in the container's user
+// namespace and sees the host's files; that it is not dumpable does not count
+// against CAP_SYS_PTRACE there: ptrace(2). A PID namespace other than the host's
+// hides it. Of a joined container nobody knows here whether it has one.
+func checkTracing(spec *Spec, facts *Facts, p *Process) error {
+	if spec.Namespaces[ns.PID].Mode != ns.Host || p.Caps&(1<<unix.CAP_SYS_PTRACE) == 0 {
+		return nil
+	}
+	const why = "--cap-add sys_ptrace and --pid host: root inside could trace what connects published ports, and with it reach your files\nfix: leave out one of the two, or "
+	switch {
+	case spec.Net.publishes():
+		return errors.New(why + "--publish and --port-socket")
+	case len(facts.Joined) > 0:
+		return errors.New(why + "join no other container's namespaces, which may have such ports")
 	}
 	return nil
 }

@@ -128,7 +128,7 @@ func (a *attached) run(e *state.Entry, restarts bool) (code int, err error) {
 	why := <-left
 	switch {
 	case errors.Is(why.err, errLetGo):
-		return 0, whyLetGo(e)
+		return whyLetGo(e)
 	case errors.Is(why.err, unix.EPIPE):
 		return signalExitBase + int(unix.SIGPIPE), nil
 	case why.ended && !restarts:
@@ -137,23 +137,26 @@ func (a *attached) run(e *state.Entry, restarts bool) (code int, err error) {
 	return why.code, why.err
 }
 
-// whyLetGo tells a slow client from one whose container was killed.
-func whyLetGo(e *state.Entry) error {
+// whyLetGo tells a slow client from one whose container has ended, or was killed.
+func whyLetGo(e *state.Entry) (code int, err error) {
 	r, err := e.Record()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if supervisor, err := r.Supervisor.Open(); err == nil {
 		ended(supervisor, time.Second) // if that is the reason
 		_ = unix.Close(supervisor)
 	}
 	if r, err = e.Now(); err != nil {
-		return err
+		return 0, err
 	}
 	if r.Status == state.Dead {
-		return errUnknownEnd(r)
+		return 0, errUnknownEnd(r)
 	}
-	return fmt.Errorf("attach: the container goes on without this client, which did not take its output in time\nfix: bryo logs -f %s for all of it", r.Name)
+	if r.Status == state.Exited {
+		return r.ExitCode, nil
+	}
+	return 0, fmt.Errorf("attach: the container goes on without this client, which did not take its output in time\nfix: bryo logs -f %s for all of it", r.Name)
 }
 
 func (a *attached) send(kind monitor.Kind, data []byte) error {

@@ -34,39 +34,41 @@ type command struct {
 	run   func(args []string, s streams) int
 	flags func() *pflag.FlagSet // nil for none
 	about string                // the man page has it beside short; an empty line ends a paragraph
+
+	examples []string
 }
 
 // commands is in the order of the help.
 func commands() []command {
 	return []command{
-		{"run", "[FLAGS] ROOTFS [COMMAND [ARG...]]", "run a command in a new container", runRun, runSyntax, runAbout},
-		{"explain", "[--program|--json] [FLAGS] ROOTFS [COMMAND [ARG...]]", "print what run would do", runExplain, explainSyntax, explainAbout},
-		{"ps", "[-a] [-q|--json]", "list detached containers", runPs, psSyntax, ""},
-		{"inspect", "[--security [--json]] CONTAINER...", "print what is known of containers, as JSON", runInspect, inspectSyntax, inspectAbout},
-		{"exec", "[FLAGS] CONTAINER COMMAND [ARG...]", "run one more command in a container", runExec, execSyntax, ""},
-		{"logs", "[FLAGS] CONTAINER", "print what a container has said", runLogs, logsSyntax, ""},
-		{"attach", "[FLAGS] CONTAINER", "connect this terminal with a container's", runAttach, attachSyntax, ""},
-		{"cp", "FROM TO", "copy files out of a container or into one", runCp, nil, cpAbout},
-		{"port", "[ls|add|rm] CONTAINER [PORT...]", "list the published ports of a container, add and remove some", runPort, nil, portAbout},
-		{"stop", "[FLAGS] CONTAINER...", "ask containers to end, and end them if they do not", runStop, stopSyntax, ""},
-		{"kill", "[FLAGS] CONTAINER...", "send a signal to containers", runKill, killSyntax, ""},
-		{"wait", "CONTAINER...", "wait for containers to end, and print their exit codes", runWait, nil, ""},
-		{"start", "[FLAGS] CONTAINER...", "start containers again that have ended", runStart, startSyntax, ""},
-		{"restart", "[FLAGS] CONTAINER...", "stop containers and start them again", runRestart, stopSyntax, ""},
-		{"pause", "CONTAINER...", "stop all processes of containers where they are", runPause, nil, ""},
-		{"unpause", "CONTAINER...", "let paused containers go on", runUnpause, nil, ""},
-		{"top", "CONTAINER", "list a container's processes", runTop, nil, ""},
-		{"stats", "[--no-stream] [CONTAINER...]", "show what containers use", runStats, statsSyntax, ""},
-		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, ""},
-		{"rm", "[FLAGS] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, ""},
-		{"prune", "", "forget all containers that have ended", runPrune, nil, ""},
-		{"unpack", "[FLAGS] IMAGE DIRECTORY", "make a root file system of an image", runUnpack, unpackSyntax, unpackAbout},
-		{"unshare", "[FLAGS] [PROGRAM [ARG...]]", "run a command under your id map, without a container", runUnshare, unshareSyntax, unshareAbout},
-		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor, doctorSyntax, doctorAbout},
-		{"version", "", "print the version", runVersion, nil, ""},
-		{"help", "[--man] [VERB]", "print help", runHelp, helpSyntax, ""},
-		{"completion", "SHELL", "print a script for the shell's completion: bash, zsh or fish", runCompletion, nil, completionAbout},
-		{"complete", "line WORD...|containers", "", runComplete, nil, ""},
+		{"run", "[FLAGS] ROOTFS [COMMAND [ARG...]]", "run a command in a new container", runRun, runSyntax, runAbout, nil},
+		{"explain", "[--program|--json] [FLAGS] ROOTFS [COMMAND [ARG...]]", "print what run would do", runExplain, explainSyntax, explainAbout, nil},
+		{"ps", "[-a] [-q|--json]", "list detached containers", runPs, psSyntax, "", nil},
+		{"inspect", "[--security [--json]] CONTAINER...", "print what is known of containers, as JSON", runInspect, inspectSyntax, inspectAbout, nil},
+		{"exec", "[FLAGS] CONTAINER COMMAND [ARG...]", "run one more command in a container", runExec, execSyntax, "", nil},
+		{"logs", "[FLAGS] CONTAINER", "print what a container has said", runLogs, logsSyntax, "", nil},
+		{"attach", "[FLAGS] CONTAINER", "connect this terminal with a container's", runAttach, attachSyntax, "", nil},
+		{"cp", "FROM TO", "copy files out of a container or into one", runCp, nil, cpAbout, cpExamples()},
+		{"port", "[ls|add|rm] CONTAINER [PORT...]", "list the published ports of a container, add and remove some", runPort, nil, portAbout, portExamples()},
+		{"stop", "[FLAGS] CONTAINER...", "ask containers to end, and end them if they do not", runStop, stopSyntax, "", nil},
+		{"kill", "[FLAGS] CONTAINER...", "send a signal to containers", runKill, killSyntax, "", nil},
+		{"wait", "CONTAINER...", "wait for containers to end, and print their exit codes", runWait, nil, "", nil},
+		{"start", "[FLAGS] CONTAINER...", "start containers again that have ended", runStart, startSyntax, "", nil},
+		{"restart", "[FLAGS] CONTAINER...", "stop containers and start them again", runRestart, stopSyntax, "", nil},
+		{"pause", "CONTAINER...", "stop all processes of containers where they are", runPause, nil, "", nil},
+		{"unpause", "CONTAINER...", "let paused containers go on", runUnpause, nil, "", nil},
+		{"top", "CONTAINER", "list a container's processes", runTop, nil, "", nil},
+		{"stats", "[--no-stream] [CONTAINER...]", "show what containers use", runStats, statsSyntax, statsAbout, nil},
+		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, "", nil},
+		{"rm", "[FLAGS] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, "", nil},
+		{"prune", "", "forget all containers that have ended", runPrune, nil, "", nil},
+		{"unpack", "[FLAGS] IMAGE DIRECTORY", "make a root file system of an image", runUnpack, unpackSyntax, unpackAbout, unpackExamples()},
+		{"unshare", "[FLAGS] [PROGRAM [ARG...]]", "run a command under your id map, without a container", runUnshare, unshareSyntax, unshareAbout, nil},
+		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor, doctorSyntax, doctorAbout, nil},
+		{"version", "", "print the version", runVersion, nil, "", nil},
+		{"help", "[--man] [VERB]", "print help", runHelp, helpSyntax, "", nil},
+		{"completion", "SHELL", "print a script for the shell's completion: bash, zsh or fish", runCompletion, nil, completionAbout, nil},
+		{"complete", "line WORD...|containers", "", runComplete, nil, "", nil},
 	}
 }
 
@@ -100,11 +102,11 @@ func run(args []string, s streams) int {
 	c, found := lookup(name)
 	switch {
 	case !found:
-		return usage(s, fmt.Sprintf("there is no command %q", name))
+		return unknownVerb(s, name)
 	case len(args) > 0 && (args[0] == "--help" || args[0] == "-h" && c.flagSet().ShorthandLookup("h") == nil):
 		return write(s, c.help())
 	case c.args == "" && len(args) > 0:
-		return usage(s, c.name+" takes no arguments")
+		return report(s, fmt.Errorf("%s takes no arguments\nfix: bryo %s", c.name, c.name))
 	}
 	return c.run(args, s)
 }

@@ -2,11 +2,14 @@ package main
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 )
 
 const completionAbout = `Installed scripts are found by the shells.
 One that is not is read in, as in: source <(bryo completion bash), or: bryo completion fish | source.`
+
+const completionFix = "\nfix: bryo completion bash, zsh or fish"
 
 // The scripts ask bryo complete, and hold nothing of the table of commands.
 var (
@@ -36,12 +39,12 @@ func shells() []string {
 // command line.
 func runCompletion(args []string, s streams) int {
 	if len(args) != 1 {
-		return usage(s, "completion takes a shell, bash, zsh or fish")
+		return report(s, errors.New("completion takes a shell"+completionFix))
 	}
 	for _, c := range completions() {
 		if c.shell == args[0] {
 			return write(s, c.script)
 		}
 	}
-	return usage(s, fmt.Sprintf("there is no completion for %q, but for bash, zsh and fish", args[0]))
+	return report(s, fmt.Errorf("there is no completion for %q%s", args[0], completionFix))
 }

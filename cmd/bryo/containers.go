@@ -166,7 +166,11 @@ func psSyntax() *pflag.FlagSet {
 // runPs lists containers.
 func runPs(args []string, s streams) int {
 	flags, all, asJSON, quiet := psFlags(s)
-	if err := parse(flags, args); err != nil {
+	err := parse(flags, args)
+	if err == nil && flags.NArg() > 0 {
+		err = errors.New("ps takes no names\nfix: bryo ps -a, or bryo inspect " + flags.Arg(0))
+	}
+	if err != nil {
 		return report(s, err)
 	}
 	shown, damaged, err := listed(*all)

@@ -42,12 +42,23 @@ func parseCp(text string) (c inContainer, is bool) {
 }
 
 const cpAbout = `One of FROM and TO is CONTAINER:PATH, which is looked up as the container would; the other is a path here, or -, a tar stream.
+A path here with a colon in it is written with a slash before that, as ./a:b.
 As with cp, what is copied to a directory goes into it, and FROM/. is what is in FROM.
 
 Files keep their modes and times.
 Here they belong to you; inside, what is yours is root's.
+Of the links in the path here only root's are followed, and one at the end that a slash comes behind: the others may come from a container.
 A tar stream has ids as they are inside.
 Devices, pipes, sockets and what the kernel makes up, as /proc, are left out.`
+
+func cpExamples() []string {
+	return []string{
+		"bryo cp web:/var/log/nginx logs",
+		"bryo cp ./site web:/srv",
+		"bryo cp web:/etc - | tar -t",
+		"tar -c site | bryo cp - web:/srv",
+	}
+}
 
 // runCp copies files out of a container or into it.
 func runCp(args []string, s streams) int {
@@ -68,7 +79,7 @@ func runCp(args []string, s streams) int {
 	case out && from.path == "", in && to.path == "":
 		err = errors.New("the path in the container is empty\nfix: write CONTAINER:PATH, as web:/etc")
 	case out && in:
-		err = fmt.Errorf("both are in containers\nfix: bryo cp %s - | bryo cp - %s", flags.Arg(0), flags.Arg(1))
+		err = errTwoContainers(flags.Arg(0), flags.Arg(1))
 	case out:
 		code, err = copyOut(from, flags.Arg(1), s)
 	case in:
@@ -82,12 +93,23 @@ func runCp(args []string, s streams) int {
 	return code
 }
 
+// errTwoContainers tells how to copy between containers, or how a file here is
+// written that looks as if it were in one.
+func errTwoContainers(from, to string) error {
+	for _, path := range []string{from, to} {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("both are in containers, as they are written\nfix: write the file here as %s", quoted([]string{"./" + path})[0])
+		}
+	}
+	return fmt.Errorf("both are in containers\nfix: bryo cp %s - | bryo cp - %s", from, to)
+}
+
 func copyOut(from inContainer, to string, s streams) (int, error) {
 	if to == "-" {
 		if tty.Is(int(s.out.Fd())) {
 			return 0, errors.New("an archive is not for a terminal\nfix: redirect it, as: bryo cp CONTAINER:PATH - > files.tar")
 		}
-		return copyStream(from, s.out, "pack", nameOf(from.path))
+		return copyStream(from, s.out, "archive", nameOf(from.path))
 	}
 	dir, at, err := place(to, from.path)
 	if err != nil {
@@ -103,7 +125,7 @@ func copyOut(from inContainer, to string, s streams) (int, error) {
 	if err = errors.Join(err, write.Close()); err != nil {
 		return 0, err
 	}
-	err = tree.Beneath(dir).Unpack(read, at, tree.Unpacking{Skipped: skipped(s)})
+	err = tree.Beneath(dir).Unpack(read, at, tree.Unpacking{Skipped: skipped(s), Holes: true})
 	_ = read.Close() // a copier that is not done ends
 	code, waitErr := copier.await()
 	if code != exitOK && errors.Is(err, io.ErrUnexpectedEOF) {
@@ -115,25 +137,61 @@ func copyOut(from inContainer, to string, s streams) (int, error) {
 // place opens the directory of the host that files go to, and says below which
 // name; "" for the directory itself.
 func place(to, from string) (dir int, at string, err error) {
-	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 	if to == "" {
 		return -1, "", errors.New("the path is empty; was a variable not set?")
 	}
-	if dir, err = unix.Open(to, flags, 0); err == nil {
+	if isStream(to) {
+		return -1, "", fmt.Errorf("%s is no place for files\nfix: for a tar stream write -, as: bryo cp CONTAINER:PATH - | tar -xO", to)
+	}
+	if dir, err = tree.OpenNamed(to); err == nil {
 		if contents(from) {
 			return dir, "", nil
 		}
 		return dir, nameOf(from), nil
 	}
-	if !strings.HasSuffix(to, "/") || contents(from) {
-		to = strings.TrimRight(to, "/")
-		at = filepath.Base(to)
-		dir, err = unix.Open(filepath.Dir(to), flags, 0)
+	above, at := filepath.Split(strings.TrimRight(to, "/"))
+	switch {
+	case contents(from) && errors.Is(err, tree.ErrLink): // a file takes the place of a link, a directory does not
+	case !strings.HasSuffix(to, "/") || contents(from):
+		dir, err = openAbove(above)
 	}
 	if err != nil {
-		return -1, "", fmt.Errorf("%s: %w\nfix: make the directory first", to, err)
+		return -1, "", placeError(err)
 	}
 	return dir, at, nil
+}
+
+// isStream says whether a path is a device, a pipe or a socket, or stands for a
+// descriptor: what is copied would take its place instead of going there.
+func isStream(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	dir := filepath.Dir(filepath.Clean(path))
+	named := dir == "/dev" || dir == "/dev/fd" || dir == "/proc/self/fd"
+	return !info.IsDir() && (named || !info.Mode().IsRegular())
+}
+
+// openAbove opens the directory that a name is in, as filepath.Split gives it:
+// the slash at its end says nothing about a link.
+func openAbove(above string) (int, error) {
+	switch trimmed := strings.TrimRight(above, "/"); {
+	case trimmed != "":
+		return tree.OpenNamed(trimmed)
+	case above != "":
+		return tree.OpenNamed("/")
+	default:
+		return tree.OpenNamed(".")
+	}
+}
+
+func placeError(err error) error {
+	fix := "make the directory first"
+	if errors.Is(err, tree.ErrLink) {
+		fix = "name where it leads; only a link at the end with a slash behind it, and root's, are followed"
+	}
+	return fmt.Errorf("%w\nfix: %s", err, fix)
 }
 
 // contents says that what is in a directory is meant, as with cp(1).
@@ -160,23 +218,31 @@ func copyIn(from string, to inContainer, s streams) (int, error) {
 	if _, err := os.Lstat(from); err != nil {
 		return 0, err
 	}
-	dir, err := os.Open(filepath.Dir(absolute))
-	if err != nil {
-		return 0, err
-	}
-	defer dir.Close()
-	name, inside := filepath.Base(absolute), nameOf(absolute)
+	inside := nameOf(absolute)
 	if contents(from) {
 		inside = "."
 	}
-	if contents(from) || strings.HasSuffix(from, "/") || absolute == "/" {
-		_ = dir.Close()
-		if dir, err = os.Open(absolute); err != nil {
-			return 0, err
-		}
-		name = "."
+	dir, name, err := taken(from)
+	if errors.Is(err, tree.ErrLink) {
+		err = placeError(err)
 	}
-	return feedCopier(tree.Beneath(int(dir.Fd())), name, to, inside, s)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(dir)
+	return feedCopier(tree.Beneath(dir), name, to, inside, s)
+}
+
+// taken opens the directory of the host that files come from, and says which of
+// its names they have.
+func taken(from string) (dir int, name string, err error) {
+	above, name := filepath.Split(from)
+	if contents(from) || name == "" || name == ".." {
+		dir, err = tree.OpenNamed(from)
+		return dir, ".", err
+	}
+	dir, err = openAbove(above)
+	return dir, name, err
 }
 
 func feedCopier(from tree.Tree, name string, to inContainer, inside string, s streams) (int, error) {
@@ -189,7 +255,7 @@ func feedCopier(from tree.Tree, name string, to inContainer, inside string, s st
 	if err = errors.Join(err, read.Close()); err != nil {
 		return 0, err
 	}
-	err = from.Pack(write, name, ".", tree.Packing{Owner: copier.owner, Skipped: skipped(s)})
+	err = from.Pack(write, name, ".", tree.Packing{Owner: copier.owner, Skipped: skipped(s), Holes: true})
 	if err != nil && !errors.Is(err, unix.EPIPE) {
 		return 0, errors.Join(err, copier.Kill()) // or half an archive would look whole
 	}
@@ -300,53 +366,4 @@ func rootOf(r *state.Record, plan *rootless.Plan) (int, error) {
 		return -1, fmt.Errorf("the root file system %s: %w", plan.Root.Root.Path, err)
 	}
 	return root, nil
-}
-
-// runCopy is not for people. It is the side of bryo cp in the container's ids:
-//
-//	bryo copy pack ROOT STREAM PATH NAME       an archive of PATH, called NAME in it
-//	bryo copy unpack ROOT STREAM PATH NAME     an archive goes to PATH, as cp would put a file NAME
-//	bryo copy extract ROOT STREAM PATH .       an archive goes to the directory PATH
-func runCopy(args []string, s streams) int {
-	const operands = 5
-	if len(args) != operands {
-		return usage(s, "bryo cp starts the copier; there is nothing to do by hand")
-	}
-	var fds [2]int
-	for i, text := range args[1:3] {
-		var err error
-		if fds[i], err = parseFD(text); err != nil {
-			return report(s, err)
-		}
-		unix.CloseOnExec(fds[i])
-	}
-	root, stream := tree.InRoot(fds[0]), os.NewFile(uintptr(fds[1]), "archive")
-	path, name := args[3], args[4]
-	if args[0] == "pack" {
-		err := root.Pack(stream, path, name, tree.Packing{Skipped: skipped(s)})
-		if errors.Is(err, unix.EPIPE) {
-			return exitFailed // who reads has told why it does not any more
-		}
-		return report(s, err)
-	}
-	at, needed := path, path
-	switch {
-	case args[0] == "unpack" && root.IsDir(path):
-		at = filepath.Join("/", path, name)
-	case args[0] == "unpack" && (name == "." || !strings.HasSuffix(path, "/")):
-		needed = filepath.Dir(filepath.Clean("/" + path))
-	}
-	if !root.IsDir(needed) {
-		return report(s, fmt.Errorf("%s is no directory of the container\nfix: make it first: bryo exec CONTAINER mkdir -p %s", needed, needed))
-	}
-	return report(s, unpack(root, stream, at, s))
-}
-
-func unpack(root tree.Tree, stream *os.File, at string, s streams) error {
-	foreign := 0
-	err := root.Unpack(stream, at, tree.Unpacking{Owners: true, Skipped: skipped(s), Foreign: func(int, int) { foreign++ }})
-	if foreign > 0 {
-		warn(s, []string{fmt.Sprintf("%d files are root's inside: their own ids are not in the container's map", foreign)})
-	}
-	return err
 }

@@ -38,7 +38,9 @@ func TestPlace(t *testing.T) {
 	for _, row := range []struct{ from, to, dir, at string }{
 		{"/srv/f", "dir", "dir", "f"},
 		{"/srv/f", "dir/", "dir", "f"},
-		{"/srv/f", "link", "dir", "f"},
+		{"/srv/f", "link", "", "link"},
+		{"/srv/f", "link/", "dir", "f"},
+		{"/srv/d/.", "link/", "dir", ""},
 		{"/srv/f/", "dir", "dir", "f"},
 		{"/srv/f", "new", "", "new"},
 		{"/srv/f", "dir/new", "dir", "new"},
@@ -67,6 +69,44 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%s to %s: at %q in another directory", row.from, row.to, at)
 		}
 		_ = unix.Close(fd)
+	}
+}
+
+// What was copied out of a container may be a link, which the next copy does not
+// follow, neither for what it writes nor for what it reads.
+func TestPlantedLinks(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, err := range []error{os.MkdirAll("secret/d", 0o700), os.Symlink("secret", "link"), os.Mkdir("dir", 0o700), os.Symlink("../secret", "dir/link")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct{ from, to string }{
+		{"/srv/d/.", "link"},
+		{"/srv/d/.", "link/."},
+		{"/srv/f", "link/new"},
+		{"/srv/f", "link/d"},
+		{"/srv/f", "link/d/"},
+		{"/srv/d/.", "dir/link"},
+		{"/srv/f", "dir/link/new"},
+		{"/srv/f", "dir/../link/d"},
+		{"/srv/d", "link/./"},
+	} {
+		if _, at, err := place(row.to, row.from); err == nil || !strings.Contains(err.Error(), "\nfix: name where it leads") {
+			t.Errorf("%s to %s: %q, %v", row.from, row.to, at, err)
+		}
+	}
+	for _, from := range []string{"link/.", "./link/.", "link/d", "link/d/", "link/..", "dir/link/.", "dir/link/d"} {
+		if _, name, err := taken(from); err == nil {
+			t.Errorf("from %s: %s", from, name)
+		}
+	}
+	for from, want := range map[string]string{"link": "link", "link/": ".", "dir": "dir", "dir/.": ".", "dir/..": ".", "..": ".", "dir/link": "link"} {
+		dir, name, err := taken(from)
+		if err != nil || name != want {
+			t.Errorf("from %s: %q, %v", from, name, err)
+		}
+		_ = unix.Close(dir)
 	}
 }
 

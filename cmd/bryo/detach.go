@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,8 +35,8 @@ func detachFlags(flags *pflag.FlagSet, d *detach) {
 	flags.Var(one(&d.Options.Restart, "POLICY", parseRestart), "restart", "with --detach: start again when it has ended by itself: no, on-failure[:TRIES], always")
 	log := &d.Options.Log
 	flags.Var(one(&log.Plain, "FORMAT", parseLogFormat), "log-format", "with --detach: how output is kept: json or plain")
-	flags.Var(one(&log.MaxSize, "SIZE", parseLogSize), "log-max-size", "with --detach: size of a log file before the next one begins, as 10m")
-	flags.IntVar(&log.MaxFiles, "log-max-files", 0, "with --detach: keep `N` log files")
+	flags.Var(one(&log.MaxSize, "SIZE", parseLogSize), "log-max-size", "with --detach: size of a log file before the next one begins; 10m by default")
+	flags.Var(one(&log.MaxFiles, "N", parseLogFiles), "log-max-files", "with --detach: keep so many log files, the latest; 3 by default")
 	flags.Var(one(&d.Options.DetachKeys, "KEYS", parseKeys), "detach-keys", "keys that leave a container that is attached to, as ctrl-p,ctrl-q")
 }
 
@@ -97,6 +98,12 @@ func (r *request) detached(s streams) (int, error) {
 	if config.Options.Dir, err = os.Getwd(); err != nil {
 		return 0, err
 	}
+	if file := r.life.PIDFile; file != "" {
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(config.Options.Dir, file)
+		}
+		config.Options.PIDFile = file
+	}
 	if config.ID, err = host.NewID(); err != nil {
 		return 0, err
 	}
@@ -109,16 +116,21 @@ func (r *request) detached(s streams) (int, error) {
 	if err != nil || code != exitOK {
 		return code, errors.Join(err, withdraw(entry))
 	}
-	if r.life.PIDFile != "" {
-		record, err := entry.Record()
-		if err == nil {
-			err = writePID(r.life.PIDFile, strconv.Itoa(record.Init.PID)+"\n")
-		}
-		if err != nil {
-			return 0, err
+	r.tellChosen(entry, s)
+	return write(s, config.Name+"\n"), nil
+}
+
+// tellChosen tells which ports of the host were chosen.
+func (r *request) tellChosen(e *state.Entry, s streams) {
+	record, err := e.Record()
+	if err != nil || len(record.Ports) != len(r.spec.Net.Publish) {
+		return // it has ended
+	}
+	for i, p := range r.spec.Net.Publish {
+		if p.HostPort == 0 {
+			fmt.Fprintf(s.err, "bryo: published %s\n", record.Ports[i])
 		}
 	}
-	return write(s, config.Name+"\n"), nil
 }
 
 // checkUTF8 refuses what would not be the same in JSON.

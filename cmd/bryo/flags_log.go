@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 
 	"bryo/fsroot"
+	"bryo/rootless/logs"
 )
 
 // parseLogFormat says whether a format is the plain one.
@@ -21,4 +23,13 @@ func parseLogFormat(text string) (plain bool, err error) {
 func parseLogSize(text string) (int64, error) {
 	size, err := fsroot.ParseSize(text)
 	return int64(size), err
+}
+
+// parseLogFiles takes no 0: some file has to be written.
+func parseLogFiles(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > logs.MostFiles {
+		return 0, fmt.Errorf("%q is no number of files to keep\nfix: write one from 1 to %d; %d by default", text, logs.MostFiles, logs.DefaultFiles)
+	}
+	return n, nil
 }

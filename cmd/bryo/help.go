@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -14,6 +15,9 @@ func runHelp(args []string, s streams) int {
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
+	if flags.NArg() > 1 {
+		return report(s, errors.New("help takes one command\nfix: bryo help "+flags.Arg(0)))
+	}
 	switch verb := flags.Arg(0); {
 	case *asPage:
 		return write(s, manual())
@@ -22,7 +26,7 @@ func runHelp(args []string, s streams) int {
 	default:
 		c, found := lookup(verb)
 		if !found {
-			return usage(s, fmt.Sprintf("there is no command %q", verb))
+			return unknownVerb(s, verb)
 		}
 		return write(s, c.help())
 	}
@@ -50,9 +54,42 @@ func write(s streams, text string) int {
 func (c *command) help() string {
 	const width = 100
 	text := strings.TrimSpace("usage: bryo "+c.name+" "+c.args) + "\n\n" + c.short + "\n"
-	if flags := c.flagSet(); flags.HasAvailableFlags() {
-		text += "\nflags:\n" + flags.FlagUsagesWrapped(width)
+	if c.about != "" {
+		text += "\n" + wrapped(c.about, width)
 	}
+	if len(c.examples) > 0 {
+		text += "\nexamples:\n  " + strings.Join(c.examples, "\n  ") + "\n"
+	}
+	if flags := c.flagSet(); flags.HasAvailableFlags() {
+		text += "\nflags:\n" + flagLines(flags, width)
+	}
+	return text
+}
+
+// wrapped breaks paragraphs at blanks.
+func wrapped(text string, width int) string {
+	var b strings.Builder
+	for i, paragraph := range strings.Split(text, "\n\n") {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		for _, line := range folded(paragraph, width) {
+			b.WriteString(line + "\n")
+		}
+	}
+	return b.String()
+}
+
+// flagLines is pflag's list of flags, where a value that may be left out looks
+// as it is written: only behind =.
+func flagLines(flags *pflag.FlagSet, width int) string {
+	text := flags.FlagUsagesWrapped(width)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if value := valueOf(f); value != "" && f.NoOptDefVal != "" {
+			garbled := fmt.Sprintf("--%s %s[=%s]", f.Name, value, f.NoOptDefVal)
+			text = strings.Replace(text, garbled, fmt.Sprintf("%-*s", len(garbled), "--"+f.Name+"[="+value+"]"), 1)
+		}
+	})
 	return text
 }
 

@@ -69,6 +69,9 @@ func runLogs(args []string, s streams) int {
 	if r.follow {
 		r.options.Follow = untilEnd(entry, record)
 	}
+	r.options.Gap = func() {
+		fmt.Fprintln(s.err, "bryo: some lines are gone: the log was rotated before they were read")
+	}
 	err = logs.Read(int(dir.Fd()), r.options, func(e logs.Entry) error { return r.print(s, e) })
 	if errors.Is(err, unix.ENOENT) { // it was removed, or never ran
 		err = nil

@@ -152,7 +152,8 @@ func (p *page) text(s string) {
 		if line = strings.TrimSpace(line); line == "" {
 			p.line(".Pp")
 		}
-		for _, part := range folded(line) {
+		const width = 78
+		for _, part := range folded(line, width) {
 			p.line(guarded(part))
 		}
 	}
@@ -166,9 +167,8 @@ func guarded(line string) string {
 	return line
 }
 
-// folded breaks a line at blanks where it is too long for a terminal.
-func folded(line string) []string {
-	const width = 78
+// folded breaks a line at blanks where it is too long.
+func folded(line string, width int) []string {
 	var list []string
 	for next := range strings.FieldsSeq(line) {
 		if last := len(list) - 1; last >= 0 && len(list[last])+len(next) < width {
@@ -232,6 +232,9 @@ func (p *page) commands() {
 		if c.about != "" {
 			p.line(".Pp")
 			p.text(c.about)
+		}
+		if len(c.examples) > 0 {
+			p.literal(strings.Join(c.examples, "\n"))
 		}
 		p.flags(c, all[:i])
 	}

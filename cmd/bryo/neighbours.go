@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -74,6 +75,25 @@ func neighbours(source ns.Source) []string {
 		return nil
 	}
 	return namesOf(records)
+}
+
+// warnStranded tells which containers are in the network of one that was stopped:
+// nothing connects it any more, also not when that one is started again.
+func warnStranded(s streams, e *state.Entry, stopped *state.Record) {
+	if !stopped.Shared {
+		return
+	}
+	if plan, err := e.Plan(); err != nil || plan.Namespaces[ns.Net].Mode != ns.Own {
+		return // the network is another's, or it is forgotten with its container
+	}
+	store, err := state.Open()
+	if err != nil {
+		return
+	}
+	if left, _ := sharing(store, stopped.Network); len(left) > 0 {
+		names := strings.Join(namesOf(left), " ")
+		warn(s, []string{fmt.Sprintf("the network that %s shared has ended with it: bryo restart %s", stopped.Name, names)})
+	}
 }
 
 // tellNeighbours brings the files of all that share a network up to date.

@@ -28,6 +28,9 @@ func spelled(f *pflag.Flag) string { return "--" + f.Name }
 // advice is the flag with the same letters, or where to find all.
 func advice(flags *pflag.FlagSet, name string) string {
 	letters := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "") }
+	if !flags.HasAvailableFlags() {
+		return fmt.Sprintf("bryo %s has no flags; put -- before what begins with -", flags.Name())
+	}
 	fix := fmt.Sprintf("bryo help %s lists the flags", flags.Name())
 	flags.VisitAll(func(f *pflag.Flag) {
 		if letters(f.Name) == letters(name) {

@@ -22,10 +22,21 @@ import (
 // in the container's directory, unless --port-socket says otherwise.
 const portSocket = "ports"
 
-const portAbout = `PORT is what --publish takes; rm also takes a number that ls shows.
+const portAbout = `PORT is what --publish takes: [ADDR:][HOST:]PORT[/udp], where PORT is the container's; HOST is the host's, a free one if it is left out; and ADDR is 127.0.0.1 unless told.
+Both may be ranges of the same length.
+rm also takes a number that ls shows.
 What is added or removed lasts until the container ends.
 
 A container can be asked if it was started with --publish or --port-socket.`
+
+func portExamples() []string {
+	return []string{
+		"bryo port web",
+		"bryo port add web 8443:443 5353:53/udp",
+		"bryo port add web 0.0.0.0:8000-8009:80-89",
+		"bryo port rm web 8443:443",
+	}
+}
 
 // runPort lists, adds and removes published ports of a container that runs.
 func runPort(args []string, s streams) int {

@@ -13,6 +13,7 @@ import (
 
 	"bryo/rootless"
 	"bryo/rootless/launch"
+	"bryo/rootless/logs"
 	"bryo/rootless/program"
 )
 
@@ -99,7 +100,20 @@ func TestCommands(t *testing.T) {
 		{"", 125, "", "which command?"},
 		{"nothing", 125, "", `there is no command "nothing"`},
 		{"--nothing", 125, "", `there is no command "--nothing"`},
-		{"version x", 125, "", "version takes no arguments"},
+		{"version x", 125, "", "version takes no arguments\nfix: bryo version\n"},
+		{"prune x", 125, "", "prune takes no arguments\nfix: bryo prune\n"},
+		{"ps x", 125, "", "ps takes no names\nfix: bryo ps -a, or bryo inspect x\n"},
+		{"help run extra", 125, "", "help takes one command\nfix: bryo help run\n"},
+		{"help rnu", 125, "", "there is no command \"rnu\"\nfix: bryo run\n"},
+		{"rnu root", 125, "", "there is no command \"rnu\"\nfix: bryo run\n"},
+		{"completion tcsh", 125, "", "there is no completion for \"tcsh\"\nfix: bryo completion bash, zsh or fish\n"},
+		{"completion", 125, "", "fix: bryo completion bash, zsh or fish\n"},
+		{"cp --all a b", 125, "", "fix: bryo cp has no flags; put -- before"},
+		{"port -x a", 125, "", "fix: bryo port has no flags; put -- before"},
+		{"stop --al a", 125, "", "fix: bryo help stop lists the flags"},
+		{"cp a:/x b:/y", 125, "", "fix: bryo cp a:/x - | bryo cp - b:/y\n"},
+		{"run -d --log-max-files 0 root", 125, "", "fix: write one from 1 to 100; 3 by default\n"},
+		{"run debian:nonesuch", 125, "", "ROOTFS is a directory\nfix: make one: mmdebstrap "},
 		{"version", 0, version, ""},
 		{"--version", 0, version, ""},
 		{"help", 0, "bryo help VERB", ""},
@@ -147,6 +161,43 @@ func TestHelpIsWhole(t *testing.T) {
 			t.Errorf("--%s does what?", f.Name)
 		}
 	})
+}
+
+// A value that may be left out is shown as it is written, and the pages tell
+// what the flags alone do not.
+func TestHelp(t *testing.T) {
+	for _, row := range []struct{ verb, want, garbled string }{
+		{"run", "      --host-loopback[=PORTS]  ", "[=true] "},
+		{"explain", "      --host-loopback[=PORTS]  ", "[=true] "},
+		{"cp", "CONTAINER:PATH", ""},
+		{"cp", "a tar stream", ""},
+		{"cp", "\nexamples:\n  bryo cp ", ""},
+		{"port", "[ADDR:][HOST:]PORT[/udp]", ""},
+		{"port", "\n  bryo port rm web 8443:443\n", ""},
+		{"stats", "published ports", ""},
+		{"logs", "usage", ""},
+	} {
+		_, text, _ := said(t, func(s streams) int { return run([]string{"help", row.verb}, s) })
+		if !strings.Contains(text, row.want) || row.garbled != "" && strings.Contains(text, row.garbled) {
+			t.Errorf("%s: no %q, or %q, in\n%s", row.verb, row.want, row.garbled, text)
+		}
+	}
+	flags := runSyntax()
+	for name, want := range map[string]string{
+		"log-max-files": fmt.Sprintf("%d by default", logs.DefaultFiles),
+		"log-max-size":  fmt.Sprintf("%dm by default", logs.DefaultSize>>20),
+	} {
+		if usage := flags.Lookup(name).Usage; !strings.Contains(usage, want) {
+			t.Errorf("--%s: %q has no %q", name, usage, want)
+		}
+	}
+	for _, c := range verbs() {
+		for line := range strings.Lines(c.help()) {
+			if len(line) > 101 && !strings.HasPrefix(line, "usage") {
+				t.Errorf("%s: %q is long", c.name, line)
+			}
+		}
+	}
 }
 
 func TestExplainPrintsAPlan(t *testing.T) {

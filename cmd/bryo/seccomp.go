@@ -11,6 +11,7 @@ import (
 
 	"bryo/rootless"
 	"bryo/rootless/confine"
+	"bryo/rootless/ns"
 	"bryo/rootless/state"
 )
 
@@ -43,30 +44,54 @@ func seccomp(spec *rootless.Spec) (confine.Seccomp, error) {
 	if name == seccompOff {
 		return confine.Seccomp{Profile: name}, nil
 	}
-	caps := seccompCaps(spec)
-	if filter := confine.Prebuilt(); name == seccompDefault && caps == 0 && filter != nil {
+	caps, beside := seccompCaps(spec), besideProfile(spec)
+	if filter := confine.Prebuilt(); name == seccompDefault && caps == 0 && !beside.any() && filter != nil {
 		return confine.Seccomp{Profile: name, Filter: filter}, nil
 	}
 	text, err := seccompText(name)
 	if err != nil {
 		return confine.Seccomp{}, err
 	}
-	nest := spec.Process.Nest
-	key := fmt.Sprintf("seccomp %s %s %d %t\n%s", runtime.GOARCH, name, caps, nest, text)
+	key := fmt.Sprintf("seccomp %s %s %d %+v\n%s", runtime.GOARCH, name, caps, beside, text)
 	filter, err := state.Cached(key, func() ([]byte, error) {
 		profile, err := seccompProfile(name, text)
 		if err != nil {
 			return nil, err
 		}
-		if nest {
-			profile.Nest()
-		}
+		beside.change(profile)
 		return profile.Build(runtime.GOARCH, caps)
 	})
 	if err != nil {
 		return confine.Seccomp{}, fmt.Errorf("--seccomp %s: %w", name, err)
 	}
 	return confine.Seccomp{Profile: name, Filter: filter}, nil
+}
+
+// seccompBeside is what a filter goes by besides its profile.
+type seccompBeside struct {
+	nest      bool // containers can be made inside
+	processes bool // others than the container's own are seen
+	tcp       bool // Landlock has rules for ports
+}
+
+func besideProfile(spec *rootless.Spec) seccompBeside {
+	return seccompBeside{
+		nest: spec.Process.Nest, processes: spec.Namespaces[ns.PID].Mode != ns.Own, tcp: confine.RulesTCP(spec.Process.Landlock),
+	}
+}
+
+func (b seccompBeside) any() bool { return b != seccompBeside{} }
+
+func (b seccompBeside) change(profile *confine.Profile) {
+	if b.nest {
+		profile.Nest()
+	}
+	if b.processes {
+		profile.OwnProcesses()
+	}
+	if b.tcp {
+		profile.PlainTCP()
+	}
 }
 
 // seccompCaps are the capabilities that a profile's rules may ask about. What
@@ -89,7 +114,7 @@ func seccompText(name string) ([]byte, error) {
 		err := unix.Stat(path, &st)
 		return fmt.Appendf(nil, "%s %d %d %d", name, st.Ino, st.Size, st.Mtim.Nano()), err
 	}
-	file, err := os.Open(path) //nolint:gosec // the user names it
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("--seccomp: %w\nfix: write default, docker, strict, off, or the path of a profile", err)
 	}

@@ -37,12 +37,29 @@ func runRestart(args []string, s streams) int {
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, choice{flags: flags, all: *all, are: runs}, func(e *state.Entry, _ *state.Record) error {
+	return eachContainer(s, choice{flags: flags, all: *all, are: runs}, func(e *state.Entry, r *state.Record) error {
+		if err := keep(e); err != nil {
+			return err
+		}
 		if err := stopContainer(e, *patience); err != nil {
 			return err
 		}
-		return startAgain(e, s)
+		if err := startAgain(e, s); err != nil {
+			return err
+		}
+		warnStranded(s, e, r)
+		return nil
 	})
+}
+
+// keep has a container of run --rm not forgotten when it is stopped, while this
+// process lives.
+func keep(e *state.Entry) error {
+	self, err := state.ProcessOf(os.Getpid())
+	if err != nil {
+		return err
+	}
+	return e.Change(func(r *state.Record) error { r.Keeper = self; return nil })
 }
 
 // startAgain starts a container. It is this process's until its supervisor
@@ -58,9 +75,17 @@ func startAgain(e *state.Entry, s streams) error {
 	}
 	code, err := supervised(s, nil, nil, e.ID)
 	if err == nil && code != exitOK {
-		err = fmt.Errorf("container %s did not start", e.ID)
+		err = errNotStarted(e)
 	}
 	return err
+}
+
+func errNotStarted(e *state.Entry) error {
+	name := e.ID
+	if r, err := e.Record(); err == nil {
+		name = r.Name
+	}
+	return fmt.Errorf("container %s did not start\nfix: what stands above says why; bryo start %s tries again", name, name)
 }
 
 // claim makes a container one's own that nobody looks after. One that has just
@@ -74,11 +99,15 @@ func claim(e *state.Entry, self state.Process) (running bool, err error) {
 		if running = r.Supervisor.Lives(); running {
 			return nil
 		}
+		if err := killTied(r); err != nil { // it was left behind
+			return err
+		}
 		if r.Boot, err = state.BootID(); err != nil {
 			return err
 		}
 		r.Stoppers, r.Restarts, r.Pause, r.Status, r.Ports = nil, 0, 0, state.Created, nil
-		r.Supervisor, r.Init, r.Entrance = self, state.Process{}, state.Process{}
+		none := state.Process{}
+		r.Supervisor, r.Init, r.Entrance, r.Tied, r.Keeper = self, none, none, none, none
 		return nil
 	})
 	return running, err

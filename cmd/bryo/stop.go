@@ -45,16 +45,23 @@ func runStop(args []string, s streams) int {
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachContainer(s, choice{flags: flags, all: *all, are: stays}, func(e *state.Entry, _ *state.Record) error {
-		return stopContainer(e, *patience)
+	return eachContainer(s, choice{flags: flags, all: *all, are: stays}, func(e *state.Entry, r *state.Record) error {
+		if err := stopContainer(e, *patience); err != nil {
+			return err
+		}
+		warnStranded(s, e, r)
+		return nil
 	})
 }
 
 // stopContainer returns once the container has ended; one that has, is stopped.
 func stopContainer(e *state.Entry, patience time.Duration) error {
 	r, supervisor, err := stopping(e)
-	if err != nil || r == nil {
+	if err != nil {
 		return err
+	}
+	if r == nil {
+		return killLeft(e)
 	}
 	defer unix.Close(supervisor)
 	number := unix.SIGTERM
@@ -115,7 +122,7 @@ func settle(e *state.Entry) error {
 
 // killContainer ends what runs, and its supervisor if that does not notice.
 func killContainer(r *state.Record, supervisor int) error {
-	if err := signalInit(r, unix.SIGKILL); err != nil {
+	if err := errors.Join(killTied(r), signalInit(r, unix.SIGKILL)); err != nil {
 		return err
 	}
 	if ended(supervisor, killPatience) {
@@ -135,18 +142,21 @@ func goneIsFine(err error) error {
 	return err
 }
 
-// signalInit sends a signal to the container's init, which passes it on. One
-// that has ended needs none.
-func signalInit(r *state.Record, s unix.Signal) error {
-	init, err := r.Init.Open()
+// signalInit sends a signal to the container's init, which passes it on.
+func signalInit(r *state.Record, s unix.Signal) error { return signalProcess(r, r.Init, s) }
+
+// signalProcess sends a signal to a process of the container. One that has ended
+// needs none.
+func signalProcess(r *state.Record, to state.Process, s unix.Signal) error {
+	process, err := to.Open()
 	if errors.Is(err, state.ErrGone) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer unix.Close(init)
-	if err := unix.PidfdSendSignal(init, s, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+	defer unix.Close(process)
+	if err := unix.PidfdSendSignal(process, s, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("send %s to container %s: %w", unix.SignalName(s), r.Name, err)
 	}
 	return nil
@@ -321,8 +331,11 @@ func remove(e *state.Entry, force bool) error {
 			return goneIsFine(err)
 		}
 		r, err := e.Record()
-		if err != nil || !r.Supervisor.Lives() {
+		if err != nil {
 			return goneIsFine(e.Remove())
+		}
+		if !r.Supervisor.Lives() {
+			return errors.Join(killTied(r), goneIsFine(e.Remove()))
 		}
 		e.Unlock()
 		if !force || i == tries {

@@ -98,6 +98,7 @@ func announced(s streams, begin func(streams) error) error {
 // failed notes that a container could not be started again. Of one that never
 // ran whoever asked for it hears.
 func (v *supervisor) failed(why error) int {
+	v.untie()
 	r, err := v.entry.Record()
 	switch {
 	case err != nil || r.Started.IsZero():
@@ -155,7 +156,7 @@ func (v *supervisor) complete(spec *rootless.Spec) {
 }
 
 // begin makes the container once.
-func (v *supervisor) begin(s streams) error {
+func (v *supervisor) begin(s streams) (err error) {
 	if err := v.sign(); err != nil {
 		return err
 	}
@@ -171,8 +172,14 @@ func (v *supervisor) begin(s streams) error {
 	if v.monitor, err = monitor.Start(v.entry, v.config, plan); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			abandon(v.monitor.PID(), plan)
+		}
+	}()
 	plan.GivenUp = append(plan.GivenUp, v.monitor.GivenUp()...)
 	warnGivenUp(s, plan.GivenUp)
+	plan.ID = v.config.ID
 	if err := v.entry.SavePlan(plan); err != nil {
 		return err
 	}
@@ -180,6 +187,9 @@ func (v *supervisor) begin(s streams) error {
 		return err
 	}
 	network, err := v.runs(plan)
+	if err == nil {
+		err = v.writePID()
+	}
 	if err == nil && plan.Namespaces[ns.Net].Mode == ns.Join {
 		if err := tellNeighbours(network); err != nil {
 			warn(s, []string{err.Error()})
@@ -194,14 +204,38 @@ func (v *supervisor) runs(plan *rootless.Plan) (network uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	tied, err := tiedTo(init.PID, plan)
+	if err != nil {
+		return 0, err
+	}
 	network = networkOf(ns.Source{PID: entrance.PID})
 	ports := v.ports(plan)
 	return network, v.entry.Change(func(r *state.Record) error {
-		r.Network, r.Shared = network, false
+		r.Network, r.Shared, r.Tied = network, false, tied
 		r.Limited = plan.Cgroup.On()
 		return began(r, init, entrance, ports)
 	})
 }
+
+// writePID writes the pid file, which goes with the container.
+func (v *supervisor) writePID() error {
+	if v.config.Options.PIDFile == "" {
+		return nil
+	}
+	return writePID(v.config.Options.PIDFile, v.pidLine())
+}
+
+func (v *supervisor) removePID() {
+	file := v.config.Options.PIDFile
+	if file == "" {
+		return
+	}
+	if text, err := os.ReadFile(file); err == nil && string(text) == v.pidLine() { //nolint:gosec // the user names it
+		_ = os.Remove(file) //nolint:gosec // the same
+	}
+}
+
+func (v *supervisor) pidLine() string { return strconv.Itoa(v.monitor.PID()) + "\n" }
 
 // processes are a container's PID 1, and the one through which it is entered.
 func processes(pid int, plan *rootless.Plan) (init, entrance state.Process, err error) {
@@ -255,7 +289,9 @@ func (v *supervisor) left() {
 // the policy.
 func (v *supervisor) run() error {
 	code, err := v.monitor.Wait(v.argv)
+	v.untie()
 	v.left()
+	v.removePID()
 	if err != nil {
 		return errors.Join(err, v.ended(exitFailed, err.Error()))
 	}
@@ -280,7 +316,7 @@ func (v *supervisor) ended(code int, why string) error {
 	if err != nil {
 		return err
 	}
-	if v.config.Options.Remove {
+	if v.config.Options.Remove && !r.Keeper.Lives() {
 		return v.entry.Leave(code)
 	}
 	r.Status, r.ExitCode, r.Error, r.Finished, r.Ports = state.Exited, code, why, time.Now(), nil

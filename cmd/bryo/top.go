@@ -156,6 +156,9 @@ func size(n uint64) string {
 	return fmt.Sprintf("%.3g %s", value, unit)
 }
 
+const statsAbout = `NET is what the devices of the container's network have received and sent, but for lo.
+What comes in by published ports arrives on the container's lo, and is not in it.`
+
 func statsFlags(s streams) (flags *pflag.FlagSet, once *bool) {
 	flags = verbFlags("stats", s)
 	return flags, flags.Bool("no-stream", false, "print once instead of every second")

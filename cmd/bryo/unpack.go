@@ -32,6 +32,14 @@ Owners that are not in the map are noted in user.rootlesscontainers.
 Devices cannot be made without root: they are left out, and noted.
 On an error nothing is left.`
 
+func unpackExamples() []string {
+	return []string{
+		"bryo unpack debian.tar.zst debian",
+		"bryo unpack oci:layout:web web",
+		"podman save web | bryo unpack - web",
+	}
+}
+
 type unpackOptions struct {
 	spec  rootless.Spec
 	bytes int64

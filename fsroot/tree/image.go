@@ -38,13 +38,20 @@ type Image struct {
 	top      *tar.Header // the root's own entry
 	inherits bool        // some directory has a default ACL
 	at       openDir
-	dirs     []madeDir // whose attributes are set at the end of the layer
+	dirs     []layerDir // whose attributes are set at the end of the layer
 	buf      []byte
 
 	// What this layer has made, which its whiteouts do not concern: hashes of
 	// names and the directories that they are in.
 	upper map[uint64]struct{}
 	seed  maphash.Seed
+}
+
+// layerDir is a directory of the layer.
+type layerDir struct {
+	path   string
+	id     file
+	header *tar.Header
 }
 
 // openDir is the directory that the last entry was in. The next one mostly is, too.
@@ -254,7 +261,7 @@ func (m *Image) makeDir(h *tar.Header, name, to string) error {
 	if err != nil {
 		return err
 	}
-	m.dirs = append(m.dirs, madeDir{to, file{st.Dev, st.Ino}, h})
+	m.dirs = append(m.dirs, layerDir{to, file{st.Dev, st.Ino}, h})
 	return nil
 }
 
@@ -270,7 +277,11 @@ func (m *Image) makeFile(in io.Reader, h *tar.Header, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err = copySparse(fd, in, m.buf); err == nil {
+	size, err := copySparse(fd, in, m.buf, 0)
+	if err == nil && size >= int64(len(m.buf)/2) { // it may end in a hole
+		err = unix.Ftruncate(fd, size)
+	}
+	if err == nil {
 		err = m.attributes(fd, h, mode, m.at.plain)
 	}
 	return errors.Join(err, unix.Close(fd))

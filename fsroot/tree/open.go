@@ -71,11 +71,18 @@ func (t Tree) parent(unsafePath string) (fd int, name string, err error) {
 	return fd, path.Base(clean), err
 }
 
+// errLeased is what a process inside can do to any file of its own: fcntl(2).
+var errLeased = errors.New("a process holds a lease on it, and lets nobody open it")
+
 // openAt opens a name of a directory, and no link.
 func openAt(dir int, name string, flags int) (int, error) {
-	for {
+	const tries = 100 // by signals
+	for try := 0; ; try++ {
 		fd, err := unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
-		if !errors.Is(err, unix.EINTR) {
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return -1, errLeased
+		case !errors.Is(err, unix.EINTR) || try == tries:
 			return fd, err
 		}
 	}

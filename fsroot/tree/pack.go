@@ -17,14 +17,18 @@ import (
 // deepest is how many directories may lie in each other: one descriptor each.
 const deepest = 400
 
-// mostLinks is how many files with several names are remembered; of others
-// each name becomes a file.
-const mostLinks = 1 << 16
+// Of files with several names so many are remembered, by names of so many bytes
+// together; of others each name becomes a file.
+const (
+	mostLinks = 1 << 16
+	mostNamed = 8 << 20
+)
 
 // Packing is how a tree becomes a stream.
 type Packing struct {
 	Owner   func(uid, gid uint32) (int, int) // as the stream shall have them; nil for as they are
 	Skipped func(unsafePath, why string)     // what cannot be in the stream
+	Holes   bool                             // are told as only Unpack reads them
 }
 
 // Pack writes what a path leads to, with all that is below it. In the stream
@@ -59,7 +63,9 @@ type packer struct {
 
 	out      *tar.Writer
 	links    map[file]string // names in the stream of files with several
+	named    int             // bytes of these names
 	from, as string          // where the stream begins, and what that is called in it
+	zeros    int64           // written for holes
 	device   uint64          // that is known not to be the kernel's own
 }
 
@@ -167,19 +173,14 @@ func (p *packer) addFile(dir int, name, as string) error {
 			h.Typeflag, h.Linkname = tar.TypeLink, first
 			return p.out.WriteHeader(h)
 		}
-		if len(p.links) < mostLinks {
-			p.links[id] = as
+		if len(p.links) < mostLinks && p.named+len(as) <= mostNamed {
+			p.links[id], p.named = as, p.named+len(as)
 		}
 	}
 	h.Typeflag, h.Size = tar.TypeReg, st.Size
-	if err := p.out.WriteHeader(h); err != nil {
-		return err
-	}
 	// What is written behind the size that was told is left out.
-	if _, err := io.CopyN(p.out, in, st.Size); errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s became shorter while it was read", p.shown(as))
-	} else if err != nil {
-		return err
+	if err := p.writeFile(in, h); err != nil {
+		return pathError("read", p.shown(as), err)
 	}
 	return nil
 }

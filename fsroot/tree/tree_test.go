@@ -297,3 +297,49 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
+
+// A file that somebody holds a lease on is told by its name, and waited for by
+// nobody.
+func TestLeased(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, dir, "a/f")
+	file, err := os.OpenFile(dir+"/a/f", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Skipf("no lease on a file of %s: %v", dir, err)
+	}
+	err = InRoot(opened(t, dir)).Pack(io.Discard, "/", ".", Packing{Skipped: quiet})
+	if !errors.Is(err, errLeased) || !strings.Contains(err.Error(), "/a/f") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Root's links are the host's own: /home may be one.
+func TestOpenNamed(t *testing.T) {
+	const roots = "/proc/self/task"
+	if os.Geteuid() == 0 {
+		t.Skip("links of root's are the user's own")
+	}
+	for _, path := range []string{roots, roots + "/", "/proc/self/../self/task"} {
+		fd, err := OpenNamed(path)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		_ = unix.Close(fd)
+	}
+	dir := t.TempDir()
+	plant(t, dir, "d/f", "l -> d", "ll -> l", "loop -> loop", "top -> /proc/self")
+	for path, want := range map[string]error{
+		"/l": ErrLink, "/l/.": ErrLink, "/ll/": ErrLink, "/loop/": ErrLink, "/d/f": unix.ENOTDIR, "/no": unix.ENOENT,
+		"/l/": nil, "/top/": nil, "/d/../d/": nil,
+	} {
+		fd, err := OpenNamed(dir + path)
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
+		_ = unix.Close(fd)
+	}
+}

@@ -2,7 +2,6 @@ package tree
 
 import (
 	"archive/tar"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +19,7 @@ type Unpacking struct {
 	Owners  bool                         // set them, and bits that give them to who executes a file
 	Skipped func(unsafePath, why string) // what was left out
 	Foreign func(uid, gid int)           // owners that cannot be set: nobody's here
+	Holes   bool                         // the stream is Pack's, which tells them
 }
 
 // Unpack makes what a stream has, below the path at; "." of the stream becomes
@@ -48,16 +49,27 @@ var errReplaced = errors.New("it was replaced meanwhile")
 type unpacker struct {
 	Unpacking
 
-	tree Tree
-	buf  []byte
-	dirs []madeDir // whose attributes are set last
+	tree   Tree
+	buf    []byte
+	zeros  int64     // of sparse files
+	dirs   []madeDir // whose attributes are set last
+	dirSum int       // bytes that these need
 }
 
 type madeDir struct {
-	path   string
-	id     file
-	header *tar.Header
+	path string
+	id   file
+	attributes
 }
+
+// attributes are what a file of the stream has beside its content.
+type attributes struct {
+	mode     int64
+	uid, gid int
+	when     time.Time
+}
+
+func attributesOf(h *tar.Header) attributes { return attributes{h.Mode, h.Uid, h.Gid, h.ModTime} }
 
 func (u *unpacker) entry(in io.Reader, h *tar.Header, to, at string) error {
 	if to == "/" {
@@ -135,7 +147,17 @@ func (u *unpacker) makeDir(dir int, name, to string, h *tar.Header) error {
 	if names, _ := made.Readdirnames(1); len(names) > 0 || int(st.Uid) != os.Geteuid() || st.Mode&others != 0 {
 		return errReplaced
 	}
-	u.dirs = append(u.dirs, madeDir{to, file{st.Dev, st.Ino}, h})
+	return u.remember(madeDir{to, file{st.Dev, st.Ino}, attributesOf(h)})
+}
+
+// remember keeps what a directory is to have. How many there are, who made them
+// inside decides.
+func (u *unpacker) remember(d madeDir) error {
+	const most, size = 128 << 20, 104 // of a madeDir
+	if u.dirSum += len(d.path) + size; u.dirSum > most {
+		return fmt.Errorf("more than %d bytes of directories' names are to be remembered\nfix: copy fewer directories at once", most)
+	}
+	u.dirs = append(u.dirs, d)
 	return nil
 }
 
@@ -149,7 +171,7 @@ func (u *unpacker) finishDirs() error {
 		var st unix.Stat_t
 		err = unix.Fstat(fd, &st)
 		if err == nil && (file{st.Dev, st.Ino}) == d.id {
-			err = u.attributes(fd, d.header)
+			err = u.set(fd, d.attributes)
 		}
 		if err = errors.Join(err, unix.Close(fd)); err != nil {
 			return pathError("set the attributes of", d.path, err)
@@ -172,51 +194,20 @@ func (u *unpacker) makeFile(in io.Reader, dir int, name string, h *tar.Header) e
 		return err
 	}
 	out := os.NewFile(uintptr(fd), name)
-	if u.buf == nil {
-		const chunk = 64 << 10
-		u.buf = make([]byte, 2*chunk)
-	}
-	err = copySparse(fd, in, u.buf)
+	err = u.content(out, in, h)
 	if err == nil {
-		err = u.attributes(fd, h)
+		err = u.set(fd, attributesOf(h))
 	}
 	return errors.Join(err, out.Close())
 }
 
-// copySparse writes to an empty file. It makes holes of what is zeros, as a
-// file has them that is larger than any disk. The second half of buf is zeros.
-func copySparse(fd int, in io.Reader, buf []byte) error {
-	chunk, zeros := buf[:len(buf)/2], buf[len(buf)/2:]
-	for size, hole := int64(0), false; ; {
-		n, err := io.ReadFull(in, chunk)
-		size += int64(n)
-		switch {
-		case errors.Is(err, io.EOF) && hole:
-			return unix.Ftruncate(fd, size)
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil && (n == 0 || !errors.Is(err, io.ErrUnexpectedEOF)): // an archive that is cut off
-			return err
-		}
-		if hole = n == len(chunk) && bytes.Equal(chunk, zeros); hole {
-			continue
-		}
-		if err := writeAt(fd, chunk[:n], size-int64(n)); err != nil {
-			return err
-		}
+// write puts what is read at an offset, and says where it ends.
+func (u *unpacker) write(out *os.File, in io.Reader, size int64) (int64, error) {
+	const chunk = 64 << 10
+	if u.buf == nil {
+		u.buf = make([]byte, 2*chunk)
 	}
-}
-
-func writeAt(fd int, data []byte, at int64) error {
-	for len(data) > 0 {
-		n, err := unix.Pwrite(fd, data, at)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return err
-		}
-		n = max(n, 0)
-		data, at = data[n:], at+int64(n)
-	}
-	return nil
+	return copySparse(int(out.Fd()), in, u.buf, size)
 }
 
 // createFile makes a new file. One that is mounted on cannot be replaced, and
@@ -274,7 +265,8 @@ func (u *unpacker) makeLink(dir int, name string, h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	return u.own(fd, h)
+	a := attributesOf(h)
+	return u.own(fd, &a)
 }
 
 // makeName gives a file of the tree another name.
@@ -290,32 +282,32 @@ func (u *unpacker) makeName(dir int, name, of string) error {
 	return unix.Linkat(from, base, dir, name, 0)
 }
 
-// attributes sets owner, mode and time, in the order in which none undoes another.
-func (u *unpacker) attributes(fd int, h *tar.Header) error {
+// set sets owner, mode and time, in the order in which none undoes another.
+func (u *unpacker) set(fd int, a attributes) error {
 	const permissions, all = 0o777, 0o7777
-	mode := uint32(h.Mode) & permissions
+	mode := uint32(a.mode) & permissions
 	if u.Owners {
-		if err := u.own(fd, h); err != nil {
+		if err := u.own(fd, &a); err != nil {
 			return err
 		}
-		mode = uint32(h.Mode) & all
+		mode = uint32(a.mode) & all
 	}
 	if err := unix.Fchmod(fd, mode); err != nil {
 		return err
 	}
-	when := unix.NsecToTimespec(h.ModTime.UnixNano())
+	when := unix.NsecToTimespec(a.when.UnixNano())
 	return unix.UtimesNanoAt(fd, "", []unix.Timespec{when, when}, unix.AT_EMPTY_PATH)
 }
 
 // own lets files whose owner is not in the map of ids stay with who makes them.
-func (u *unpacker) own(fd int, h *tar.Header) error {
+func (u *unpacker) own(fd int, a *attributes) error {
 	err := error(unix.EINVAL)
-	if isID(h.Uid) && isID(h.Gid) {
-		err = unix.Fchownat(fd, "", h.Uid, h.Gid, unix.AT_EMPTY_PATH)
+	if isID(a.uid) && isID(a.gid) {
+		err = unix.Fchownat(fd, "", a.uid, a.gid, unix.AT_EMPTY_PATH)
 	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
-		u.Foreign(h.Uid, h.Gid)
-		h.Mode &= 0o777
+		u.Foreign(a.uid, a.gid)
+		a.mode &= 0o777
 		return nil
 	}
 	return err

@@ -83,6 +83,7 @@ func (e *end) Turn(w loop.Wants) {
 		in, out = out, in
 	}
 	in.idle = in.idle && w&loop.Readable == 0
+	in.ending = in.ending || w&loop.Ends != 0
 	out.full = out.full && w&loop.Writable == 0
 	switch {
 	case r.server.FD >= 0:

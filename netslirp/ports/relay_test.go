@@ -118,6 +118,31 @@ func TestResets(t *testing.T) {
 	}
 }
 
+// A few bytes and the end behind them, of which the kernel tells at once.
+func TestShortAndOver(t *testing.T) {
+	for name, count := range map[string]int{"pipes": 0, "copies": mostPipes} {
+		t.Run(name, func(t *testing.T) {
+			p, at := container(t)
+			p.driver.mu.Lock()
+			p.driver.pipes.count = count
+			p.driver.mu.Unlock()
+			to := publishedAt(t, p, loopback(), at.TCP)
+			const times = 100
+			for range times {
+				conn := dial(t, to)
+				_, err := conn.Write([]byte("few"))
+				if err = errors.Join(err, conn.CloseWrite()); err != nil {
+					t.Fatal(err)
+				}
+				if got, err := io.ReadAll(conn); string(got) != "few" || err != nil {
+					t.Fatalf("%q, %v", got, err)
+				}
+				_ = conn.Close()
+			}
+		})
+	}
+}
+
 // Nothing is lost or left waiting where both sides stop reading in turn, with
 // pipes and without.
 func TestBackPressure(t *testing.T) {

@@ -23,6 +23,7 @@ const (
 type way struct {
 	from, to *end
 	idle     bool // there is nothing to read until the kernel tells
+	ending   bool // what is to be read ends with the end, or an error, which is told once
 	full     bool // the other side takes no more until the kernel tells
 	ended    bool
 	pipe     *pipe
@@ -76,7 +77,7 @@ func (w *way) splice() (int, error) {
 			return 0, w.nothing("splice", errno)
 		}
 		w.pipe.held = n
-		w.idle = n < w.pipe.slots // or else it may be full: each slot has a byte at least
+		w.idle = n < w.pipe.slots && !w.ending // or else it may be full: each slot has a byte at least
 	}
 	n, errno := splice(w.pipe.out, w.to.FD, w.pipe.held)
 	w.pipe.held -= n

@@ -115,6 +115,26 @@ func systemd() *Facts {
 	}
 }
 
+func TestAsked(t *testing.T) {
+	for _, c := range []struct {
+		limits Limits
+		want   string
+	}{
+		{Limits{}, ""},
+		{Limits{Memory: 64 << 20}, "--memory 64m"},
+		{Limits{Memory: 1<<20 + 1}, "--memory 1048577"},
+		{Limits{Memory: 1 << 40, Swap: Unlimited}, "--memory 1t --memory-swap -1"},
+		{Limits{Memory: 3 << 10, Swap: 5 << 30}, "--memory 3k --memory-swap 5g"},
+		{Limits{CPU: 100_000}, "--cpus 1"},
+		{Limits{CPU: 150_000, PIDs: 9, CPUs: "0-1", IOWeight: 20}, "--cpus 1.5 --pids-limit 9 --cpuset 0-1 --io-weight 20"},
+		{Limits{CPU: 1_000}, "--cpus 0.01"},
+	} {
+		if got := c.limits.Asked(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
 func TestDecide(t *testing.T) {
 	yours := Place{"/ci", []string{cpu, memory, pids}, false}
 	alone := Place{"/ci/job", []string{cpu, io, memory, pids}, true}

@@ -123,7 +123,49 @@ const (
 	cpusetCPUs = "cpuset.cpus"
 )
 
-// String is the limits as a person reads them.
+// Asked is the limits as the command line asks for them.
+func (l *Limits) Asked() string {
+	var list []string
+	add := func(flag, value string) { list = append(list, flag+" "+value) }
+	if l.Memory != 0 {
+		add("--memory", sizeText(l.Memory))
+	}
+	switch l.Swap {
+	case 0:
+	case Unlimited:
+		add("--memory-swap", "-1")
+	default:
+		add("--memory-swap", sizeText(l.Swap))
+	}
+	if l.CPU != 0 {
+		add("--cpus", strconv.FormatFloat(float64(l.CPU)/Period, 'f', -1, 64))
+	}
+	if l.PIDs != 0 {
+		add("--pids-limit", strconv.FormatUint(l.PIDs, 10))
+	}
+	if l.CPUs != "" {
+		add("--cpuset", l.CPUs)
+	}
+	if l.IOWeight != 0 {
+		add("--io-weight", strconv.FormatUint(l.IOWeight, 10))
+	}
+	return strings.Join(list, " ")
+}
+
+// sizeText is a number of bytes in the largest unit that has it without a rest.
+func sizeText(n uint64) string {
+	const step = 1024
+	unit := ""
+	for _, next := range []string{"k", "m", "g", "t"} {
+		if n%step != 0 {
+			break
+		}
+		n, unit = n/step, next
+	}
+	return strconv.FormatUint(n, 10) + unit
+}
+
+// String is the limits as the kernel takes them.
 func (l *Limits) String() string {
 	var list []string
 	for _, s := range l.Settings() {

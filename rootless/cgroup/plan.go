@@ -132,7 +132,6 @@ func All() []string { return []string{cpu, cpuset, io, memory, pids} }
 
 // refusal is why controllers cannot be had, and what mends it.
 func (facts *Facts) refusal(need []string) *RefusedError {
-	const without = "do without: --ulimit limits each process"
 	m := &facts.Manager
 	missing := lacking(need, m.Controllers)
 	switch {
@@ -140,14 +139,14 @@ func (facts *Facts) refusal(need []string) *RefusedError {
 		return &RefusedError{
 			ID:  "no-cgroup2",
 			Why: "limits need cgroup v2 at " + Root + ", and this host has the older version there, or none",
-			Fix: "boot with systemd.unified_cgroup_hierarchy=1 (in a container: see that it has cgroup v2); or " + without,
+			Fix: "boot with systemd.unified_cgroup_hierarchy=1 (in a container: see that it has cgroup v2)",
 		}
 	case m.Socket == "" && len(facts.Places) > 0:
 		missing = lacking(need, facts.Places[0].Controllers)
 		return &RefusedError{
 			ID:  "no-controller",
 			Why: fmt.Sprintf("the cgroup %s, which is yours, has no controller %s", facts.Places[0].Path, strings.Join(missing, ", ")),
-			Fix: "have whoever delegates it enable them in the cgroups above; or " + without,
+			Fix: "have whoever delegates it enable them in the cgroups above",
 		}
 	case m.Socket == "":
 		return &RefusedError{
@@ -171,7 +170,7 @@ func (facts *Facts) refusal(need []string) *RefusedError {
 				"systemctl daemon-reload\necho 'users have it from their next login on'\n",
 		}
 	}
-	return &RefusedError{ID: "no-cgroup", Why: "no limits can be set", Fix: without}
+	return &RefusedError{ID: "no-cgroup", Why: "no limits can be set", Fix: "bryo doctor cgroup tells more"}
 }
 
 // Parse reads /proc/PID/cgroup, and returns the cgroup of v2: cgroups(7).

@@ -16,7 +16,7 @@ import (
 //	ACCESS:PATH    r, w and x, or some of them, at PATH and below
 //	bind:PORT      listen on this TCP port
 //	connect:PORT   connect to this TCP port, of whatever host
-//	scope          reach no abstract sockets and no processes outside
+//	scope          reach no abstract sockets and signal no processes outside
 //	unscoped       reach those of a namespace that is the host's
 type LandlockRule struct {
 	Word string
@@ -187,6 +187,11 @@ func (r LandlockRule) port() uint64 {
 		return unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
 	}
 	return 0
+}
+
+// RulesTCP says whether there are rules for ports.
+func RulesTCP(rules []LandlockRule) bool {
+	return slices.ContainsFunc(rules, func(r LandlockRule) bool { return r.port() != 0 })
 }
 
 // ErrScopes means that a rule both asks for scopes and gives them up.

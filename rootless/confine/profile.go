@@ -2,6 +2,7 @@ package confine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,7 +53,11 @@ type ProfileWhen struct {
 // ParseProfile reads a profile.
 func ParseProfile(text []byte) (*Profile, error) {
 	p := &Profile{}
-	if err := json.Unmarshal(text, p); err != nil {
+	err := json.Unmarshal(text, p)
+	if _, is := errors.AsType[*json.SyntaxError](err); is {
+		return nil, fmt.Errorf("%w: it is no JSON, as profiles of Docker and podman are\nfix: write default, docker, strict, off, or the path of a profile", ErrFilter)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFilter, err)
 	}
 	if p.DefaultAction == "" {

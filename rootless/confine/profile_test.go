@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -276,6 +277,9 @@ func TestParseProfile(t *testing.T) {
 		if !errors.Is(err, ErrFilter) {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+	if _, err := ParseProfile([]byte("root:x:0:0:root:/root:/bin/bash\n")); err == nil || !strings.Contains(err.Error(), "no JSON") || !strings.Contains(err.Error(), "\nfix: ") {
+		t.Errorf("what is no profile: %v", err)
 	}
 	for _, machine := range []string{"amd64", "arm64", "riscv64"} {
 		if filter, err := DefaultProfile().Build(machine, 0); err != nil || len(filter) == 0 {

@@ -36,7 +36,7 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 		Self:   idmap.Identity{UID: uint32(unix.Getuid()), GID: uint32(unix.Getgid())},
 		Kernel: kernel(spec),
 		Limits: limits(spec.Process.Limits),
-		Memory: memory(), OOMScore: oomScore(),
+		Memory: memory(), OOMScore: oomScore(), RuntimeDir: runtimeDir(spec),
 	}
 	var err error
 	if facts.ID, err = NewID(); err != nil {
@@ -201,6 +201,15 @@ func since(major, minor int) bool {
 	return m > major || (m == major && n >= minor)
 }
 
+// runtimeDir is where sockets and the state of containers are, if the root shows it.
+func runtimeDir(spec *rootless.Spec) string {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if info, err := os.Stat(dir); !spec.Root.Host || err != nil || !info.IsDir() || !path.IsAbs(dir) || path.Clean(dir) == "/" { //nolint:gosec // the user's own environment
+		return ""
+	}
+	return path.Clean(dir)
+}
+
 // memory is the machine's, in bytes.
 func memory() uint64 {
 	var info unix.Sysinfo_t
@@ -325,7 +334,7 @@ func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	}
 	root, err := fsroot.OpenRoot(path)
 	if err != nil {
-		return fmt.Errorf("root file system %s: %w%s", path, err, rootHint(err))
+		return fmt.Errorf("root file system %s: %w%s", path, err, rootHint(path, err))
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	r := &facts.Root
@@ -360,19 +369,6 @@ func foreign(spec *rootless.Spec, root *fsroot.Root) bool {
 		has = append(has, path.Join("/", spec.Process.Dir, argv[0]), argv[0])
 	}
 	return !slices.ContainsFunc(has, root.Has)
-}
-
-func rootHint(err error) string {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "\nfix: give the path of a directory that holds a root file system, or the word host"
-	case errors.Is(err, unix.ENOTDIR):
-		return "\nfix: give a directory; an archive has to be unpacked into one first"
-	case errors.Is(err, fs.ErrPermission):
-		return "\nfix: take a root file system below a directory that you may enter"
-	default:
-		return ""
-	}
 }
 
 // shell is what runs when no command is given: root's own, else bash, else sh.

@@ -1,6 +1,8 @@
 package logs
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -142,6 +144,7 @@ type source struct {
 	size     int64 // up to which it is read, this time
 	offset   int64 // of the next line
 	skipping bool  // offset is in a line that is too long
+	gap      bool  // files that came before are gone, and not read
 }
 
 func sourceOf(fd int, stat *unix.Stat_t) source {
@@ -238,4 +241,82 @@ func closeAll(files []source) {
 	for i := range files {
 		files[i].close()
 	}
+}
+
+// counter counts the rotations of a log, by inotify(7): the latest file gets its
+// name at each. One that is blind has missed some, or could not be had.
+type counter struct {
+	fd        int
+	rotations int
+	blind     bool
+}
+
+func openCounter(dir int) *counter {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return &counter{fd: -1, blind: true}
+	}
+	c := &counter{fd: fd}
+	// The kernel makes one of two equal events that follow each other: those of
+	// the other name are between.
+	const moves = unix.IN_MOVED_FROM | unix.IN_MOVED_TO
+	if _, err := unix.InotifyAddWatch(fd, "/proc/self/fd/"+strconv.Itoa(dir), moves|unix.IN_ONLYDIR); err != nil {
+		c.blind = true
+	}
+	return c
+}
+
+func (c *counter) close() {
+	if c.fd >= 0 {
+		_ = unix.Close(c.fd)
+	}
+}
+
+// update counts what has happened by now.
+func (c *counter) update() {
+	const most = 1000 // of reads: more than the kernel keeps events
+	events := make([]byte, 16<<10)
+	for i := 0; !c.blind; i++ {
+		n, err := again(func() (int, error) { return unix.Read(c.fd, events) })
+		if errors.Is(err, unix.EAGAIN) {
+			return
+		}
+		c.blind = err != nil || i == most || !c.take(events[:max(n, 0)])
+	}
+}
+
+// take reads struct inotify_event, one after the other.
+func (c *counter) take(events []byte) (whole bool) {
+	const mask, length = 4, 12
+	for len(events) >= unix.SizeofInotifyEvent {
+		end := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(events[length:]))
+		what := binary.NativeEndian.Uint32(events[mask:])
+		if what&unix.IN_Q_OVERFLOW != 0 || end > len(events) {
+			return false
+		}
+		name, _, _ := bytes.Cut(events[unix.SizeofInotifyEvent:end], []byte{0})
+		if what&unix.IN_MOVED_TO != 0 && string(name) == latest {
+			c.rotations++
+		}
+		events = events[end:]
+	}
+	return true
+}
+
+// openAllCounted is openAll, with the number of rotations at that moment.
+func openAllCounted(dir int, c *counter) (files []source, rotations int, err error) {
+	for range 100 {
+		c.update()
+		before := c.rotations
+		if files, err = openAll(dir); err != nil {
+			return nil, 0, err
+		}
+		if c.update(); c.blind || c.rotations == before {
+			return files, before, nil
+		}
+		closeAll(files)
+	}
+	c.blind = true
+	files, err = openAll(dir)
+	return files, 0, err
 }

@@ -26,6 +26,10 @@ type ReadOptions struct {
 	// Follow, if set, waits for more until it is closed and what was there by
 	// then is read, or until Until.
 	Follow <-chan struct{}
+
+	// Gap, if set, is called where files were rotated away before they were
+	// read.
+	Gap func()
 }
 
 // Read calls yield for the entries of the log in a directory, oldest first, and
@@ -36,12 +40,16 @@ type ReadOptions struct {
 // cost it its beginning.
 //
 // A log that is not there is unix.ENOENT, unless it is followed. Who follows and
-// is slower than the files rotate loses what is in the oldest.
+// is slower than the files rotate loses what is in the oldest, and is told by Gap.
 func Read(dir int, o ReadOptions, yield func(Entry) error) error {
-	r := &reader{dir: dir, options: o, yield: yield, buffer: make([]byte, 64<<10)}
+	r := &reader{dir: dir, options: o, yield: yield, buffer: make([]byte, 64<<10), counter: &counter{fd: -1, blind: true}}
+	if o.Follow != nil && o.Gap != nil {
+		r.counter = openCounter(dir)
+	}
+	defer r.counter.close()
 	defer func() { closeAll(r.files) }()
 	var err error
-	r.files, err = openAll(dir)
+	r.files, r.known, err = openAllCounted(dir, r.counter)
 	if err != nil {
 		return err
 	}
@@ -65,6 +73,8 @@ type reader struct {
 	yield   func(Entry) error
 	files   []source // to read, oldest first
 	buffer  []byte
+	counter *counter
+	known   int // of the rotations: the latest of the files came with it
 }
 
 func (r *reader) follow() error {
@@ -109,17 +119,26 @@ func (r *reader) refresh() error {
 }
 
 // advance opens the files after the one at hand. If that has no name any more,
-// they are those that were written later.
+// they are those that were written later, and some before them may be missing.
 func (r *reader) advance() error {
-	files, err := openAll(r.dir)
-	if err != nil || len(r.files) == 0 {
-		r.files = files
+	files, rotations, err := openAllCounted(r.dir, r.counter)
+	came := rotations - r.known
+	r.known = rotations
+	if err != nil {
 		return err
+	}
+	if len(r.files) == 0 { // the first one was made without a rotation
+		if r.files = files; len(files) > 0 {
+			files[0].gap = !r.counter.blind && came >= len(files)
+		}
+		return nil
 	}
 	at := r.files[len(r.files)-1]
 	known := find(files, at.id)
+	gap := known < 0 && (r.counter.blind || came > len(files))
 	for i, file := range files {
 		if i > known && (known >= 0 || file.modified >= at.modified) {
+			file.gap, gap = gap, false
 			r.files = append(r.files, file)
 		} else {
 			file.close()
@@ -146,6 +165,10 @@ func (r *reader) drainAll() error {
 // drain reads a file up to its size. A line that is not finished is read anew
 // the next time.
 func (r *reader) drain(s *source) error {
+	if s.gap && r.options.Gap != nil {
+		r.options.Gap()
+	}
+	s.gap = false
 	filled := 0
 	for {
 		room := r.buffer[filled:]

@@ -331,7 +331,9 @@ func TestFollowWhileFilesRotate(t *testing.T) {
 		const lines = 6000
 		for i := range lines {
 			if i%500 == 0 {
-				followers = append(followers, follow(dir, everything()))
+				o := everything()
+				o.Gap = func() { t.Error("a gap") }
+				followers = append(followers, follow(dir, o))
 			}
 			must(t, w.Write(Stdout, noon(), fmt.Appendf(nil, "line %d\n", i)))
 			if i%10 == 0 {
@@ -350,6 +352,79 @@ func TestFollowWhileFilesRotate(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What is rotated away before it is read is told of, once, where it is missing;
+// what is only rotated is not missing.
+func TestFollowOfWhatIsGone(t *testing.T) {
+	for _, row := range []struct{ files, rotations, gaps int }{
+		{1, 1, 0}, {1, 2, 1}, {2, 1, 0}, {2, 2, 0}, {2, 3, 1}, {3, 50, 1}, {5, 5, 0}, {5, 6, 1},
+	} {
+		path := t.TempDir()
+		w := open(t, openDir(t, path), Options{Format: Plain, MaxSize: 1 << 10, MaxFiles: row.files})
+		lines := 0
+		say := func() {
+			must(t, w.Write(Stdout, noon(), fmt.Appendf(nil, "%d\n", lines)))
+			lines++
+		}
+		say()
+		got := slowly(t, path, func() {
+			for range row.rotations {
+				for before := identityOf(t, path); identityOf(t, path) == before; {
+					say()
+				}
+			}
+			say()
+		})
+		next, gaps := 0, 0
+		for _, text := range got {
+			var n int
+			if text == "gap" {
+				gaps++
+				continue
+			}
+			_, err := fmt.Sscan(text, &n)
+			must(t, err)
+			if n != next && (gaps == 0 || n < next) {
+				t.Fatalf("%+v: %d, want %d", row, n, next)
+			}
+			next = n + 1
+		}
+		if gaps != row.gaps || next != lines {
+			t.Errorf("%+v: %d gaps, and it ends before %d of %d", row, gaps, next, lines)
+		}
+	}
+}
+
+// slowly follows a log, and does something while the first line is read.
+func slowly(t *testing.T, path string, do func()) (got []string) {
+	t.Helper()
+	over, seen, going := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	o := everything()
+	o.Follow, o.Gap = over, func() { got = append(got, "gap") }
+	outcome, dir := make(chan error, 1), openDir(t, path)
+	go func() {
+		outcome <- Read(dir, o, func(e Entry) error {
+			if got = append(got, strings.TrimSpace(string(e.Data))); len(got) == 1 {
+				close(seen)
+				<-going
+			}
+			return nil
+		})
+	}()
+	<-seen
+	do()
+	close(going)
+	close(over)
+	must(t, <-outcome)
+	return got
+}
+
+func identityOf(t *testing.T, path string) identity {
+	t.Helper()
+	id, _, err := latestID(openDir(t, path))
+	must(t, err)
+	return id
 }
 
 // The names move all the time, one file at a time: nobody reads a log with a

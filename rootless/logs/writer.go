@@ -17,6 +17,13 @@ const (
 	batchMax = 64 << 10
 )
 
+// What a log has without other options, and the most files that it may have.
+const (
+	DefaultSize  = 10 << 20
+	DefaultFiles = 3
+	MostFiles    = filesMax
+)
+
 // Options say how a log is kept. The zero value is a good one.
 type Options struct {
 	Format   Format
@@ -54,10 +61,10 @@ type mark struct {
 // the file ends in the middle of a line, the first entry begins a new one.
 func Open(dir int, o Options) (*Writer, error) {
 	if o.MaxSize == 0 {
-		o.MaxSize = 10 << 20
+		o.MaxSize = DefaultSize
 	}
 	if o.MaxFiles == 0 {
-		o.MaxFiles = 3
+		o.MaxFiles = DefaultFiles
 	}
 	if o.MaxSize < 0 || o.MaxFiles < 0 || o.MaxFiles > filesMax || o.Format > Plain {
 		return nil, fmt.Errorf("log options out of range: %+v", o)

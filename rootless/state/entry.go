@@ -40,6 +40,7 @@ type Options struct {
 	Log         Log
 	DetachKeys  string
 	Dir         string // the working directory that paths are relative to
+	PIDFile     string `json:",omitempty"` // has PID 1's id while it runs; absolute, "" for none
 }
 
 // Restart is a policy.
@@ -137,7 +138,8 @@ func (e *Entry) Record() (*Record, error) {
 		return nil, e.damaged(recordFile, errOther)
 	}
 	if r.Boot != e.store.boot {
-		r.Supervisor, r.Init, r.Entrance, r.Stoppers = Process{}, Process{}, Process{}, nil
+		r.Supervisor, r.Init, r.Entrance = Process{}, Process{}, Process{}
+		r.Tied, r.Keeper, r.Stoppers = Process{}, Process{}, nil
 	}
 	return r, nil
 }
@@ -191,6 +193,9 @@ func (e *Entry) Rename(name string) error {
 	r, err := e.Record()
 	if err != nil {
 		return err
+	}
+	if name == r.Name {
+		return fmt.Errorf("container %s: %w by itself\nfix: choose another name", name, ErrExists)
 	}
 	if err := e.store.link(name, e.ID); err != nil {
 		return err

@@ -35,6 +35,7 @@ type Record struct {
 	Supervisor    Process // or who is about to start it
 	Init          Process // its PID 1
 	Entrance      Process // whose namespaces can be entered: PID 1, or the command where that one hides
+	Tied          Process `json:",omitzero"` // the command, where PID 1's end need not be its own
 	Boot          string  // of the machine that they run on
 	Started       time.Time
 	Finished      time.Time
@@ -46,6 +47,7 @@ type Record struct {
 	Restarts      int           `json:",omitempty"`
 	Pause         time.Duration `json:",omitempty"` // before it was started last
 	Stoppers      []Process     `json:",omitempty"` // who has it stopped, see Stop
+	Keeper        Process       `json:",omitzero"`  // while that lives, it is not forgotten at its end: it will be started again
 	Limited       bool          `json:",omitempty"` // it has a cgroup of its own
 }
 

@@ -170,7 +170,7 @@ func (s *Store) link(name, id string) error {
 		return err
 	}
 	if _, taken := s.holder(name); taken {
-		return fmt.Errorf("container %s: %w\nfix: choose another --name, or remove that container: bryo rm %s", name, ErrExists, name)
+		return fmt.Errorf("container %s: %w\nfix: choose another name, or remove that container: bryo rm %s", name, ErrExists, name)
 	}
 	if err := os.Remove(s.name(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -232,7 +232,7 @@ func CheckName(name string) error {
 	first := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' }
 	other := func(r rune) bool { return !first(r) && !strings.ContainsRune("_.-", r) }
 	if name == "" || len(name) > most || !first(rune(name[0])) || strings.ContainsFunc(name, other) {
-		return fmt.Errorf("%q is no name for a container\nfix: letters, digits, and after the first one also _ . and -", name)
+		return fmt.Errorf("%q is no name for a container\nfix: at most %d ASCII letters and digits, and after the first one also _ . and -", name, most)
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ func verbs() []verb {
 		{"environment", "MARK", 1, environment},
 		{"processes", "", 0, processes},
 		{"hunt", "SECONDS", 1, hunt},
+		{"lease", "PATH...", 1, lease},
 		{"control", "MARK DIR [sockets]", 2, control},
 	}
 }
