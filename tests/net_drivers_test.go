@@ -51,7 +51,7 @@ func checks() []check {
 		{"a longer one", "netsite datagram " + peerAddr4 + ":7 4000", "4000 answer\n"},
 		{"out", "netsite give " + peerAddr4 + ":" + sumPort + " " + size, "gave " + size + "\n"},
 		{"in", "netsite take " + farAddr4 + ":" + pourPort + " " + size, "took " + size + "\n"},
-		{"its own loopback device", "echo moss | nc -l -p 7007 127.0.0.1 & until nc 127.0.0.1 7007 < /dev/null 2> /dev/null; do sleep 0.05; done; wait", "moss\n"},
+		{"its own loopback device", "nc -l -p 7007 -e echo moss & until nc 127.0.0.1 7007 < /dev/null 2> /dev/null; do sleep 0.05; done; wait", "moss\n"},
 	}
 }
 
