@@ -153,11 +153,12 @@ func sparse(h *tar.Header) bool {
 func (u *unpacker) content(out *os.File, in io.Reader, h *tar.Header) error {
 	text, told := h.PAXRecords[sizeRecord]
 	if told && u.Holes {
-		size, err := strconv.ParseInt(text, 10, 64)
+		const bits = 63 // of an offset; a sign is none of its digits
+		size, err := strconv.ParseUint(text, 10, bits)
 		if err != nil {
 			return err
 		}
-		return u.readPieces(out, in, size)
+		return u.readPieces(out, in, int64(size))
 	}
 	if sparse(h) {
 		if u.zeros += min(h.Size, mostZeros+1); u.zeros > mostZeros {

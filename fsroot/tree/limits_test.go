@@ -190,6 +190,7 @@ func FuzzPieces(f *testing.F) {
 	}
 	f.Add("-1", table(0))
 	f.Add("x", table(0))
+	f.Add("-0", table(0))
 	f.Fuzz(func(t *testing.T, size string, content []byte) {
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
@@ -207,7 +208,7 @@ func FuzzPieces(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strconv.FormatInt(info.Size(), 10); size != "" && strings.TrimLeft(size, "+0") != strings.TrimLeft(got, "0") {
+		if got := strconv.FormatInt(info.Size(), 10); size != "" && strings.TrimLeft(size, "0") != strings.TrimLeft(got, "0") {
 			t.Errorf("%s bytes, want %s", got, size)
 		}
 	})
