@@ -143,11 +143,16 @@ func TestUnpackPodman(t *testing.T) {
 	}
 	w := newWorkshop(t, "umoci", "podman", "tar", "getcap", "setcap")
 	w.makeLayers()
-	const podman = `podman --root "$PWD/storage" --runroot "$PWD/run" --storage-driver vfs`
+	run, err := os.MkdirTemp("/tmp", "") // podman takes a path of 50 characters at most
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(run)
+	podman := `podman --root "$PWD/storage" --runroot "` + run + `" --storage-driver vfs`
 	if out, err := w.command("sh", "-c", podman+` pull -q oci:layout:web`).CombinedOutput(); err != nil {
 		t.Skipf("podman does not work here: %v, %s", err, out)
 	}
-	defer w.sh(podman + ` unshare rm -rf storage run`)
+	defer w.sh(podman + ` unshare rm -rf storage ` + run + `/*`)
 	w.sh(`podman() { command ` + podman + ` "$@"; }
 		id=$(podman images -q)
 		podman save -q --format docker-archive -o docker.tar $id; podman save -q --format oci-archive -o oci.tar $id
