@@ -143,7 +143,7 @@ func TestUnpackPodman(t *testing.T) {
 	}
 	w := newWorkshop(t, "umoci", "podman", "tar", "getcap", "setcap")
 	w.makeLayers()
-	run, err := os.MkdirTemp("/tmp", "") // podman takes a path of 50 characters at most
+	run, err := os.MkdirTemp("/tmp", "") //nolint:usetesting // podman takes a path of 50 characters at most
 	if err != nil {
 		t.Fatal(err)
 	}

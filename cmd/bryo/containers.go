@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"bryo/rootless"
 	"bryo/rootless/state"
 )
 
@@ -142,6 +143,19 @@ func refusePaused(r *state.Record) error {
 		return fmt.Errorf("container %s is paused\nfix: bryo unpause %s", r.Name, r.Name)
 	}
 	return nil
+}
+
+// decidedContainer finds a container that runs, and what was decided for it.
+func decidedContainer(name string) (*state.Entry, *state.Record, *rootless.Plan, error) {
+	entry, record, err := oneContainer(name)
+	if err == nil {
+		err = needRunning(record)
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	plan, err := entry.Plan()
+	return entry, record, plan, err
 }
 
 // needRunning refuses a container that does not run.

@@ -184,14 +184,7 @@ type portNetwork struct {
 }
 
 func openNetwork(name string) (*portNetwork, error) {
-	entry, record, err := oneContainer(name)
-	if err != nil {
-		return nil, err
-	}
-	if err := needRunning(record); err != nil {
-		return nil, err
-	}
-	plan, err := entry.Plan()
+	entry, record, plan, err := decidedContainer(name)
 	if err != nil {
 		return nil, err
 	}

@@ -22,14 +22,7 @@ type secured struct {
 
 // security reads what holds for a container that runs.
 func security(name string) (*secured, error) {
-	entry, record, err := oneContainer(name)
-	if err != nil {
-		return nil, err
-	}
-	if err := needRunning(record); err != nil {
-		return nil, err
-	}
-	plan, err := entry.Plan()
+	_, record, plan, err := decidedContainer(name)
 	if err != nil {
 		return nil, err
 	}
