@@ -56,9 +56,11 @@ func floors() []layer {
 		{pkg: "netslirp/peers", floor: 2.5, users: ends},
 		{pkg: "fsroot/unpack", floor: 2.5, users: images},
 		{pkg: "fsroot/shelf", floor: 2.6, users: ends},
+		{pkg: "fsroot/registry", floor: 2.5, users: []string{"cmd/bryo-image"}},
 
 		{pkg: "fsroot/tree", floor: 2.25, users: append(images, "cmd/bryo", "fsroot/unpack"), only: []string{"golang.org/x/sys"}},
-		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo"), only: []string{"golang.org/x/sys"}},
+		{pkg: "fsroot/fetch", floor: 2.25, users: []string{"cmd/bryo", "cmd/bryo-image", "fsroot/registry"}, only: []string{}},
+		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo", "fsroot/registry"), only: []string{"golang.org/x/sys"}},
 
 		{pkg: "rootless", floor: 3},
 

@@ -1,6 +1,7 @@
-// Bryo-image unpacks images: bryo starts it under the user's map of ids, and
-// nobody else has reason to. It confines itself before it reads the first byte
-// of an image, and all it can write to is the directory that it was given.
+// Bryo-image unpacks images, under the user's map of ids, and downloads them,
+// without it: bryo starts it, and nobody else has reason to. It confines itself
+// before it reads the first byte of an image, and all it can write to is the
+// directory that it was given.
 package main
 
 import (
@@ -24,6 +25,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 //
 //	bryo-image unpack ROOT REPORT IMAGE REFERENCE BYTES ENTRIES IDMAP
 //	bryo-image discard ROOT REPORT
+//	bryo-image fetch LAYOUT REPORT
 //
 // What comes of it goes to REPORT, as JSON.
 func run(args []string) int {
@@ -32,12 +34,18 @@ func run(args []string) int {
 	const fixed, most = 3, 8
 	var fds [2]int
 	err := errors.New("bryo starts this program; there is nothing to do by hand")
-	if len(args) == fixed && args[0] == "discard" || len(args) == most && args[0] == "unpack" {
+	if len(args) == fixed && (args[0] == "discard" || args[0] == "fetch") || len(args) == most && args[0] == "unpack" {
 		fds, err = descriptors(args[1], args[2])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bryo-image:", err)
 		return 1
+	}
+	if args[0] == "fetch" {
+		if runFetch(fds[0], fds[1]) != nil {
+			return 1
+		}
+		return 0
 	}
 	var outcome tree.Outcome
 	if args[0] == "discard" {

@@ -43,6 +43,8 @@ func meanings() []meaning {
 		{"FROM", fromFiles, containerPaths},
 		{"TO", fromFiles, containerPaths},
 		{"IMAGE", fromFiles, fixed("oci:")},
+		{"LAYOUT", fromFiles, fixed("oci:")},
+		{"PLATFORM", fromNothing, fixed("linux/amd64 linux/arm64 linux/arm/v7")},
 		{"DIRECTORY", fromDirectories, nil},
 		{"VERB", fromNothing, names},
 		{"TOPIC", fromNothing, host.Topics},
