@@ -31,26 +31,22 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	// A terminal sends its signals to all in front of it; it is for bryo to decide.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
-	const fixed, most = 3, 8
-	var fds [2]int
-	err := errors.New("bryo starts this program; there is nothing to do by hand")
-	if len(args) == fixed && (args[0] == "discard" || args[0] == "fetch") || len(args) == most && args[0] == "unpack" {
-		fds, err = descriptors(args[1], args[2])
-	}
+	const fixed = 3
+	fds, err := orders(args)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bryo-image:", err)
 		return 1
 	}
-	if args[0] == "fetch" {
+	var outcome tree.Outcome
+	switch args[0] {
+	case "fetch":
 		if runFetch(fds[0], fds[1]) != nil {
 			return 1
 		}
 		return 0
-	}
-	var outcome tree.Outcome
-	if args[0] == "discard" {
+	case "discard":
 		err = discard(fds[0])
-	} else {
+	default:
 		err = unpackInto(fds[0], args[fixed:], &outcome)
 	}
 	if err != nil {
@@ -61,6 +57,15 @@ func run(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// orders are the descriptors that all orders have.
+func orders(args []string) (fds [2]int, err error) {
+	words := map[string]int{"unpack": 8, "discard": 3, "fetch": 3}
+	if len(args) == 0 || words[args[0]] != len(args) {
+		return fds, errors.New("bryo starts this program; there is nothing to do by hand")
+	}
+	return descriptors(args[1], args[2])
 }
 
 func descriptors(texts ...string) (fds [2]int, err error) {

@@ -86,7 +86,7 @@ func startFetch(path string, layout *os.File, request *fetch.Request) (f *fetchi
 	defer null.Close()
 	f = &fetching{life: in[1], report: out[0]}
 	argv := []string{"bryo-image", "fetch", "3", "4"}
-	f.process, err = os.StartProcess(path, argv, &os.ProcAttr{ //nolint:gosec // bryo-image, which was found beside bryo
+	f.process, err = os.StartProcess(path, argv, &os.ProcAttr{
 		Env:   os.Environ(), // proxies, credential helpers and where settings are
 		Files: []*os.File{in[0], null, os.Stderr, layout, out[1]},
 	})

@@ -78,29 +78,33 @@ func (u user) credential(ctx context.Context, p place) (auth.Credential, error) 
 	return auth.EmptyCredential, nil
 }
 
+// credentialFile is what is looked at in one before the library reads it.
+type credentialFile struct {
+	Auths       map[string]json.RawMessage `json:"auths"`
+	CredsStore  string                     `json:"credsStore"`
+	CredHelpers map[string]string          `json:"credHelpers"`
+}
+
 // credentialKeys are the names under which a file may have credentials for a
 // repository, the closest first. A helper is asked for the registry as a whole.
-func credentialKeys(file string, p place) (keys []string, err error) {
-	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && file == "" {
+func credentialKeys(name string, p place) ([]string, error) {
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) || len(text) == 0 && err == nil {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	var content struct {
-		Auths       map[string]json.RawMessage `json:"auths"`
-		CredsStore  string                     `json:"credsStore"`
-		CredHelpers map[string]string          `json:"credHelpers"`
-	}
-	if len(text) == 0 {
-		return nil, nil
-	}
-	if err := json.Unmarshal(text, &content); err != nil {
+	var file credentialFile
+	if err := json.Unmarshal(text, &file); err != nil {
 		return nil, err
 	}
+	return file.keys(p), nil
+}
+
+func (f *credentialFile) keys(p place) (keys []string) {
 	for key := p.host + "/" + p.repository; strings.Contains(key, "/"); key = key[:strings.LastIndexByte(key, '/')] {
-		if _, there := content.Auths[key]; there {
+		if _, there := f.Auths[key]; there {
 			keys = append(keys, key)
 		}
 	}
@@ -109,31 +113,25 @@ func credentialKeys(file string, p place) (keys []string, err error) {
 		hosts = []string{hub, "https://index.docker.io/v1/", hubServer}
 	}
 	for _, host := range hosts {
-		if content.CredsStore != "" || content.CredHelpers[host] != "" || has(content.Auths, host) {
+		if f.CredsStore != "" || f.CredHelpers[host] != "" || f.has(host) {
 			keys = append(keys, host)
 		}
 	}
-	return keys, nil
+	return keys
 }
 
-// has looks for a registry's name, also as docker once wrote it. A name with a
-// repository is for that repository only.
-func has(auths map[string]json.RawMessage, host string) bool {
-	if _, there := auths[host]; there {
+// has looks for a registry's name, also as docker once wrote it, with a scheme.
+// One with a repository is for that repository only.
+func (f *credentialFile) has(host string) bool {
+	if _, there := f.Auths[host]; there {
 		return true
 	}
-	for key := range auths {
-		if strings.Contains(key, "://") && credentials.ServerAddressFromHostname(host) == host && hostOf(key) == host {
+	for key := range f.Auths {
+		if _, rest, old := strings.Cut(key, "://"); old && (rest == host || strings.HasPrefix(rest, host+"/")) {
 			return true
 		}
 	}
 	return false
-}
-
-func hostOf(address string) string {
-	_, rest, _ := strings.Cut(address, "://")
-	host, _, _ := strings.Cut(rest, "/")
-	return host
 }
 
 // trust is whom a registry's certificate has to be from, and what it may see of

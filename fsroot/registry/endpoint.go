@@ -118,7 +118,10 @@ func (a *answer) close() {
 // interruptedError is an answer that broke off.
 type interruptedError struct{ cause error }
 
-func (e *interruptedError) Error() string { return "the registry's answer broke off: " + e.cause.Error() }
+func (e *interruptedError) Error() string {
+	return "the registry's answer broke off: " + e.cause.Error()
+}
+
 func (e *interruptedError) Unwrap() error { return e.cause }
 
 // get asks for something below the repository.
@@ -247,15 +250,10 @@ func (e *endpoint) again(ctx context.Context, try func() (gained int64, err erro
 // temporary says whether it may be otherwise next time.
 func temporary(err error) bool {
 	if status, is := errors.AsType[*statusError](err); is {
-		switch status.code {
-		case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
-			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return true
-		}
-		return false
+		return busy(status.code)
 	}
 	if response, is := errors.AsType[*errcode.ErrorResponse](err); is { // of a token server
-		return response.StatusCode >= http.StatusInternalServerError || response.StatusCode == http.StatusTooManyRequests
+		return busy(response.StatusCode)
 	}
 	if isRefused(err) || errors.Is(err, context.Canceled) {
 		return false
@@ -263,10 +261,25 @@ func temporary(err error) bool {
 	if _, is := errors.AsType[*interruptedError](err); is {
 		return true
 	}
-	var network net.Error
-	return errors.Is(err, errStalled) || errors.As(err, &network) && network.Timeout() ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) ||
-		strings.Contains(err.Error(), "http2: ")
+	if network, is := errors.AsType[net.Error](err); is && network.Timeout() {
+		return true
+	}
+	for _, broken := range []error{errStalled, io.EOF, io.ErrUnexpectedEOF, unix.ECONNRESET, unix.EPIPE} {
+		if errors.Is(err, broken) {
+			return true
+		}
+	}
+	return strings.Contains(err.Error(), "http2: ") // whose errors have no types to ask for
+}
+
+// busy says whether a status is about the server, and not about what it was asked.
+func busy(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }
 
 // explain says what a user can do about a connection that cannot be had.

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -23,11 +25,14 @@ import (
 //	oci-layout            flock(2), exclusive, by who changes the index
 //	index.json
 //	blobs/sha256/HEX      complete, and what its name says
+//	.new-...              and in blobs/sha256: what is about to be renamed
 //	blobs/sha256/.HEX     what there is of one; flock(2), exclusive, by who downloads it
 type layout struct{ root *os.Root }
 
 const (
 	blobsDir = ocispec.ImageBlobsDir + "/sha256"
+
+	besidePrefix = ".new-"
 
 	filesMode, dirsMode = 0o644, 0o755
 )
@@ -66,7 +71,7 @@ func (l *layout) vacant() error {
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	for _, name := range names {
-		if name != ocispec.ImageBlobsDir {
+		if name != ocispec.ImageBlobsDir && !strings.HasPrefix(name, besidePrefix) {
 			return fmt.Errorf("the directory has %q in it, and is no image layout\nfix: name a new directory", name)
 		}
 	}
@@ -75,8 +80,8 @@ func (l *layout) vacant() error {
 
 // write replaces a file at once.
 func (l *layout) write(name string, data []byte) error {
-	beside := path.Join(path.Dir(name), fmt.Sprintf(".%s.%d", path.Base(name), os.Getpid()))
-	f, err := l.root.OpenFile(beside, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, filesMode)
+	beside := path.Join(path.Dir(name), besidePrefix+rand.Text())
+	f, err := l.root.OpenFile(beside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filesMode)
 	if err != nil {
 		return err
 	}

@@ -238,7 +238,7 @@ func (d *document) parts(most int64) (config ocispec.Descriptor, layers []ocispe
 
 func checkLayer(l ocispec.Descriptor, most int64) error {
 	if l.Size > most {
-		return fmt.Errorf("the image's layers have more bytes than are allowed\nfix: --max-size, if you trust the image")
+		return errors.New("the image's layers have more bytes than are allowed\nfix: --max-size, if you trust the image")
 	}
 	if err := checkDescriptor(l, most); err != nil {
 		return err

@@ -59,20 +59,28 @@ func open(ctx context.Context, request *fetch.Request, u user) (*Source, error) 
 		return nil, err
 	}
 	for _, p := range places {
-		if p.insecure && !isLoopback(p.host) {
-			s.warnings = append(s.warnings, "registries.conf has "+p.host+" as insecure, which is for registries on this machine: its certificate is looked at")
-		}
-		credential, err := u.credential(ctx, p)
-		if err != nil {
+		if err := s.add(ctx, p, u); err != nil {
 			return nil, err
 		}
-		trust, err := u.trust(p.host)
-		if err != nil {
-			return nil, err
-		}
-		s.endpoints = append(s.endpoints, newEndpoint(p, trust, credential, request.Unverified || p.insecure, u))
 	}
 	return s, nil
+}
+
+// add reads what is needed to ask at one place.
+func (s *Source) add(ctx context.Context, p place, u user) error {
+	if p.insecure && !isLoopback(p.host) {
+		s.warnings = append(s.warnings, "registries.conf has "+p.host+" as insecure, which is for registries on this machine: its certificate is looked at")
+	}
+	credential, err := u.credential(ctx, p)
+	if err != nil {
+		return err
+	}
+	trust, err := u.trust(p.host)
+	if err != nil {
+		return err
+	}
+	s.endpoints = append(s.endpoints, newEndpoint(p, trust, credential, s.request.Unverified || p.insecure, u))
+	return nil
 }
 
 // Pull downloads the image into a layout, and tells what it does.

@@ -131,36 +131,52 @@ func (s *setting) matches(name string) int {
 // places are where an image is asked for, in this order.
 func (s *settings) places(ref image.Reference) ([]place, error) {
 	name := ref.Registry + "/" + ref.Repository
-	var best *setting
-	length := 0
-	for i := range s.Registries {
-		r := &s.Registries[i]
-		if n := r.matches(name); n > 0 && (best == nil || len(r.Prefix) > len(best.Prefix)) {
-			best, length = r, n
-		}
-	}
+	best, length := s.match(name)
 	if best == nil {
 		return []place{{host: ref.Registry, repository: ref.Repository}}, nil
 	}
 	if best.Blocked {
 		return nil, fmt.Errorf("registries.conf blocks %s", best.Prefix)
 	}
+	own := place{host: ref.Registry, repository: ref.Repository}
 	var list []place
-	for _, l := range append(slices.Clone(best.Mirrors), best.location) {
-		if own := l == best.location; !own && !l.serves(ref, best.DigestOnly) {
-			continue
-		}
-		p := place{host: ref.Registry, repository: ref.Repository, insecure: l.Insecure}
-		if l.Location != "" {
-			moved, err := image.Parse(l.Location + name[length:] + ":latest")
-			if err != nil || !strings.Contains(l.Location+name[length:], "/") {
-				return nil, fmt.Errorf("registries.conf: %q is no place of a registry", l.Location)
+	for i := range best.Mirrors {
+		if mirror := &best.Mirrors[i]; mirror.serves(ref, best.DigestOnly) {
+			p, err := mirror.place(own, name[length:])
+			if err != nil {
+				return nil, err
 			}
-			p.host, p.repository = moved.Registry, moved.Repository
+			list = append(list, p)
 		}
-		list = append(list, p)
 	}
-	return list, nil
+	last, err := best.place(own, name[length:])
+	return append(list, last), err
+}
+
+// match finds the setting with the longest prefix of a name, and how much of the
+// name a location stands for.
+func (s *settings) match(name string) (best *setting, length int) {
+	for i := range s.Registries {
+		r := &s.Registries[i]
+		if n := r.matches(name); n > 0 && (best == nil || len(r.Prefix) > len(best.Prefix)) {
+			best, length = r, n
+		}
+	}
+	return best, length
+}
+
+// place is what a location makes of a name's rest; without one, all stays.
+func (l *location) place(own place, rest string) (place, error) {
+	own.insecure = l.Insecure
+	if l.Location == "" {
+		return own, nil
+	}
+	moved, err := image.Parse(l.Location + rest)
+	if err != nil || moved.Registry+"/"+moved.Repository != l.Location+rest {
+		return own, fmt.Errorf("registries.conf: %q is no place of a registry", l.Location)
+	}
+	own.host, own.repository = moved.Registry, moved.Repository
+	return own, nil
 }
 
 // serves says whether a mirror is to be asked.
