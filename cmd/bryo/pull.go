@@ -15,7 +15,7 @@ import (
 
 const pullAbout = `REFERENCE is as for podman and docker: debian is docker.io/library/debian:latest.
 LAYOUT is oci:DIR[:NAME], an image layout that is made or added to; NAME is the reference's tag unless told.
-What bryo unpack, skopeo and umoci take comes out of it.
+An image stays as it is in the registry, with its digest: skopeo and umoci take out of a layout what is in the OCI's format, and bryo also what is in docker's.
 
 Credentials are those of podman login and docker login, with their helpers; mirrors, prefixes and blocks are those of registries.conf (containers-registries.conf(5)), except what short names mean there; certificates are the machine's, and those in containers/certs.d and docker/certs.d.
 Plain HTTP and unknown certificates are for registries on this machine only.
