@@ -284,40 +284,45 @@ func TestPullEndsEarly(t *testing.T) {
 	w.fill(d)
 	s := newSlow(t, d)
 	image := s.Listener.Addr().String() + "/team/web:oci"
-	for name, signal := range map[string]syscall.Signal{"interrupted": syscall.SIGINT, "terminated": syscall.SIGTERM, "hung up": syscall.SIGHUP, "killed": syscall.SIGKILL} {
-		layout := strings.ReplaceAll(name, " ", "-")
-		s.holds.Store(true)
-		cmd := w.command(w.bryo, "pull", image, "oci:"+layout)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if got := <-s.ranges; got != "" {
-			t.Errorf("%s: at first %s is asked for", name, got)
-		}
-		w.awaitPart(layout)
-		if err := cmd.Process.Signal(signal); err != nil {
-			t.Fatal(err)
-		}
-		_ = cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); signal != syscall.SIGKILL && code != 128+int(signal) {
-			t.Errorf("%s: exit code %d", name, code)
-		}
-		select {
-		case <-s.gone:
-		case <-time.After(10 * time.Second):
-			t.Errorf("%s: somebody goes on downloading", name)
-		}
-		if _, err := os.Stat(w.dir + "/" + layout + "/index.json"); err == nil {
-			t.Errorf("%s: half an image is in the index", name)
-		}
+	for name, signal := range map[string]syscall.Signal{"interrupted": syscall.SIGINT, "terminated": syscall.SIGTERM, "hung": syscall.SIGHUP, "killed": syscall.SIGKILL} {
+		w.pullEarly(s, image, name, signal)
 		s.holds.Store(false)
-		w.sh("bryo pull -q " + image + " oci:" + layout + " && bryo unpack oci:" + layout + " root-" + layout)
+		w.sh("bryo pull -q " + image + " oci:" + name + " && bryo unpack oci:" + name + " root-" + name)
 		if got := <-s.ranges; got != "bytes=51200-" {
 			t.Errorf("%s: the second time %q is asked for", name, got)
 		}
-		if left := w.sh("find " + layout + " -name '.*'"); left != "" {
+		if left := w.sh("find " + name + " -name '.*'"); left != "" {
 			t.Errorf("%s: left are %s", name, left)
 		}
+	}
+}
+
+// pullEarly pulls to a layout, and sends a signal when a part of a layer is there.
+func (w *workshop) pullEarly(s *slow, image, layout string, signal syscall.Signal) {
+	w.Helper()
+	s.holds.Store(true)
+	cmd := w.command(w.bryo, "pull", image, "oci:"+layout)
+	if err := cmd.Start(); err != nil {
+		w.Fatal(err)
+	}
+	if got := <-s.ranges; got != "" {
+		w.Errorf("%s: at first %s is asked for", layout, got)
+	}
+	w.awaitPart(layout)
+	if err := cmd.Process.Signal(signal); err != nil {
+		w.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); signal != syscall.SIGKILL && code != 128+int(signal) {
+		w.Errorf("%s: exit code %d", layout, code)
+	}
+	select {
+	case <-s.gone:
+	case <-time.After(10 * time.Second):
+		w.Errorf("%s: somebody goes on downloading", layout)
+	}
+	if _, err := os.Stat(w.dir + "/" + layout + "/index.json"); err == nil {
+		w.Errorf("%s: half an image is in the index", layout)
 	}
 }
 

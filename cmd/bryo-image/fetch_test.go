@@ -42,6 +42,33 @@ func TestConfinedFetch(t *testing.T) {
 	}
 }
 
+func dieOf(try string) {
+	switch try {
+	case "execute":
+		_ = unix.Exec("/bin/true", []string{"true"}, nil)
+	case "trace":
+		_ = unix.PtraceAttach(os.Getppid())
+	case "namespace":
+		_ = unix.Unshare(unix.CLONE_NEWUSER)
+	}
+}
+
+func openAt(dir int, name string, flags int) error {
+	fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return err
+}
+
+func connect(network, address string) error {
+	c, err := net.Dial(network, address)
+	if err == nil {
+		_ = c.Close()
+	}
+	return err
+}
+
 func confinedFetch(t *testing.T, top, try string) {
 	t.Helper()
 	open := func(name string) int {
@@ -59,28 +86,7 @@ func confinedFetch(t *testing.T, top, try string) {
 	if err := confineFetch(layout); err != nil {
 		t.Fatal(err)
 	}
-	switch try {
-	case "execute":
-		_ = unix.Exec("/bin/true", []string{"true"}, nil)
-	case "trace":
-		_ = unix.PtraceAttach(os.Getppid())
-	case "namespace":
-		_ = unix.Unshare(unix.CLONE_NEWUSER)
-	}
-	openAt := func(dir int, name string, flags int) error {
-		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0o600)
-		if err == nil {
-			_ = unix.Close(fd)
-		}
-		return err
-	}
-	connect := func(network, address string) error {
-		c, err := net.Dial(network, address)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err
-	}
+	dieOf(try)
 	for _, row := range []struct {
 		what    string
 		do      error

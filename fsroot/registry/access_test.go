@@ -51,14 +51,14 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-func basic(name, password string) string {
-	return base64.StdEncoding.EncodeToString([]byte(name + ":" + password))
+func basic(password string) string {
+	return base64.StdEncoding.EncodeToString([]byte("moss:" + password))
 }
 
 // asksBasic has a registry ask for a name and a password.
 func asksBasic(s *served) {
 	s.before = func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Header.Get("Authorization") == "Basic "+basic("moss", "green:1") {
+		if r.Header.Get("Authorization") == "Basic "+basic("green:1") {
 			return false
 		}
 		w.Header().Set("Www-Authenticate", `Basic realm="here"`)
@@ -101,7 +101,7 @@ func TestBasic(t *testing.T) {
 			c.write("bin/docker-credential-broken", "#!/bin/sh\necho no key for the store; exit 1\n")
 			c.write("bin/docker-credential-empty", "#!/bin/sh\necho credentials not found in native keychain; exit 1\n")
 			t.Setenv("PATH", c.home+"/bin:"+os.Getenv("PATH"))
-			c.write(row.file, strings.NewReplacer("HOST", s.host(), "GOOD", basic("moss", "green:1"), "BAD", basic("moss", "brown")).Replace(row.text))
+			c.write(row.file, strings.NewReplacer("HOST", s.host(), "GOOD", basic("green:1"), "BAD", basic("brown")).Replace(row.text))
 			err := c.pull(t.Context())
 			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Errorf("%v, want %q", err, row.want)
@@ -111,14 +111,14 @@ func TestBasic(t *testing.T) {
 	c := newClient(t, s.host()+"/team/web:1")
 	c.request.Unverified = true
 	c.env["REGISTRY_AUTH_FILE"] = c.home + "/mine"
-	c.write("mine", `{"auths":{"`+s.host()+`":{"auth":"`+basic("moss", "green:1")+`"}}}`)
+	c.write("mine", `{"auths":{"`+s.host()+`":{"auth":"`+basic("green:1")+`"}}}`)
 	if err := c.pull(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-// tokens is a token server, and what it was asked.
-func tokens(t *testing.T, s *served) *httptest.Server {
+// tokens has a registry send who asks to a token server.
+func tokens(t *testing.T, s *served) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, password, _ := r.BasicAuth()
@@ -138,14 +138,13 @@ func tokens(t *testing.T, s *served) *httptest.Server {
 		w.WriteHeader(http.StatusUnauthorized)
 		return true
 	}
-	return server
 }
 
 func TestTokens(t *testing.T) {
 	for name, row := range map[string]struct{ credentials, want string }{
 		"anonymous": {"", ""},
-		"a user":    {basic("moss", "green:1"), ""},
-		"an enemy":  {basic("moss", "brown"), "does not take the credentials\nfix: podman login "},
+		"a user":    {basic("green:1"), ""},
+		"an enemy":  {basic("brown"), "does not take the credentials\nfix: podman login "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServed(t, false)
@@ -180,7 +179,7 @@ func TestTokenRealms(t *testing.T) {
 		}
 		c := newClient(t, s.host()+"/team/web:1")
 		c.request.Unverified = true
-		c.write("run/containers/auth.json", `{"auths":{"`+s.host()+`":{"auth":"`+basic("moss", "green:1")+`"}}}`)
+		c.write("run/containers/auth.json", `{"auths":{"`+s.host()+`":{"auth":"`+basic("green:1")+`"}}}`)
 		if err := c.pull(t.Context()); err == nil || !strings.Contains(err.Error(), want) && realm != "" {
 			t.Errorf("%s: %v, want %q", realm, err, want)
 		}
@@ -208,7 +207,7 @@ func TestRedirectsKeepSecrets(t *testing.T) {
 				return false
 			}
 			c := newClient(t, s.host()+"/team/web:1")
-			c.write("run/containers/auth.json", `{"auths":{"`+s.host()+`":{"auth":"`+basic("moss", "green:1")+`"}}}`)
+			c.write("run/containers/auth.json", `{"auths":{"`+s.host()+`":{"auth":"`+basic("green:1")+`"}}}`)
 			if err := c.pull(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -287,13 +286,13 @@ func TestPlatforms(t *testing.T) {
 		{"linux/arm/v7/x", "write OS/ARCH"},
 		{"/amd64", "write OS/ARCH"},
 	} {
-		text := ""
+		var texts []string
 		for i, p := range list {
 			parts := strings.Split(p+"/", "/")
-			text += fmt.Sprintf(`,{"digest":"sha256:%064d","size":1,"platform":{"os":"%s","architecture":"%s","variant":"%s"}}`, i, parts[0], parts[1], parts[2])
+			texts = append(texts, fmt.Sprintf(`{"digest":"sha256:%064d","size":1,"platform":{"os":"%s","architecture":"%s","variant":"%s"}}`, i, parts[0], parts[1], parts[2]))
 		}
 		var d content
-		if err := json.Unmarshal([]byte(`{"manifests":[`+text[1:]+`]}`), &d); err != nil {
+		if err := json.Unmarshal([]byte(`{"manifests":[`+strings.Join(texts, ",")+`]}`), &d); err != nil {
 			t.Fatal(err)
 		}
 		want, err := parsePlatform(row.want)
@@ -429,7 +428,7 @@ func TestMirrors(t *testing.T) {
 
 func TestCredentialsOfTheHub(t *testing.T) {
 	c := newClient(t, "debian")
-	c.write(".docker/config.json", `{"auths":{"https://index.docker.io/v1/":{"auth":"`+basic("moss", "green")+`"}}}`)
+	c.write(".docker/config.json", `{"auths":{"https://index.docker.io/v1/":{"auth":"`+basic("green")+`"}}}`)
 	got, err := c.user().credential(t.Context(), place{host: hub, repository: "library/debian"})
 	if want := (auth.Credential{Username: "moss", Password: "green"}); err != nil || got != want {
 		t.Errorf("%v, %v", got, err)

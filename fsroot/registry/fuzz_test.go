@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -33,23 +32,25 @@ func FuzzManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		all := int64(0)
-		seen := map[digest.Digest]bool{config.Digest: true}
-		for _, l := range layers {
-			all += l.Size
-			name := strings.TrimPrefix(string(l.Digest), "sha256:")
-			if seen[l.Digest] || l.Size < 0 || len(name) != 64 || strings.Trim(name, "0123456789abcdef") != "" {
-				t.Errorf("%+v is downloaded", l)
-			}
-			seen[l.Digest] = true
-		}
-		if all > most || len(layers) > mostLayers || d.isIndex() {
+		if all := proper(t, config, layers); all > most || len(layers) > mostLayers || d.isIndex() {
 			t.Errorf("%d bytes in %d layers are downloaded", all, len(layers))
 		}
-		if text, err := json.Marshal(layers); err != nil || len(text) == 0 {
-			t.Error(err)
-		}
 	})
+}
+
+// proper looks at the names of blobs, and adds up their sizes.
+func proper(t *testing.T, config ocispec.Descriptor, layers []ocispec.Descriptor) (all int64) {
+	t.Helper()
+	seen := map[digest.Digest]bool{config.Digest: true}
+	for _, l := range layers {
+		all += l.Size
+		name := strings.TrimPrefix(string(l.Digest), "sha256:")
+		if seen[l.Digest] || l.Size < 0 || len(name) != 64 || strings.Trim(name, "0123456789abcdef") != "" {
+			t.Errorf("%+v is downloaded", l)
+		}
+		seen[l.Digest] = true
+	}
+	return all
 }
 
 // Of whatever settings, an image is asked for at places that are names of images

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -47,14 +48,11 @@ func onManifest(s *served, answer func(w http.ResponseWriter)) {
 	}
 }
 
-// breakOff ends a connection in the middle.
-func breakOff(w http.ResponseWriter) { panic(http.ErrAbortHandler) }
-
 func half(s *served) func(w http.ResponseWriter, _ *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", fmt.Sprint(len(s.layer)))
+		w.Header().Set("Content-Length", strconv.Itoa(len(s.layer)))
 		_, _ = w.Write(s.layer[:len(s.layer)/2])
-		breakOff(w)
+		panic(http.ErrAbortHandler) // which ends the connection
 	}
 }
 
@@ -96,7 +94,7 @@ func hostileBlobs() []hostile {
 		}, "has 4 bytes"},
 		{"tells that it sends more", func(s *served) {
 			onLayer(s, 0, func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Length", fmt.Sprint(1<<40))
+				w.Header().Set("Content-Length", strconv.Itoa(1<<40))
 				_, _ = w.Write(s.layer)
 			})
 		}, "has 1099511627776 bytes"},
@@ -166,7 +164,7 @@ func hostileManifests() []hostile {
 	}
 	return []hostile{
 		{"is huge", func(s *served) {
-			onManifest(s, func(w http.ResponseWriter) { w.Header().Set("Content-Length", fmt.Sprint(1<<40)) })
+			onManifest(s, func(w http.ResponseWriter) { w.Header().Set("Content-Length", strconv.Itoa(1<<40)) })
 		}, "has 1099511627776 bytes"},
 		{"has no end", func(s *served) { onManifest(s, endless) }, "more than 4194304 bytes"},
 		{"is a page", func(s *served) { s.kind = "text/html" }, `sends "text/html"`},

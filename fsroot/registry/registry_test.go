@@ -5,12 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -93,9 +93,12 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.asked = append(s.asked, r.URL.Path)
 	s.authorized = append(s.authorized, r.Header.Get("Authorization"))
 	s.mutex.Unlock()
-	if s.before != nil && s.before(w, r) {
-		return
+	if s.before == nil || !s.before(w, r) {
+		s.answer(w, r)
 	}
+}
+
+func (s *served) answer(w http.ResponseWriter, r *http.Request) {
 	name, found := strings.CutPrefix(r.URL.Path, "/v2/team/web/")
 	switch what, which, _ := strings.Cut(name, "/"); {
 	case r.URL.Path == "/v2/":
@@ -226,11 +229,12 @@ func (c *client) honest(failed error) {
 	}
 }
 
-func (c *client) warnings() (all string) {
+func (c *client) warnings() string {
+	var all []string
 	for _, e := range c.events {
-		all += e.Warning
+		all = append(all, e.Warning)
 	}
-	return all
+	return strings.Join(all, "\n")
 }
 
 func TestPull(t *testing.T) {
@@ -296,7 +300,7 @@ func TestPullResumes(t *testing.T) {
 		if strings.HasSuffix(r.URL.Path, s.layerDigest) {
 			once.Do(func() {
 				answered = true
-				w.Header().Set("Content-Length", fmt.Sprint(len(s.layer)))
+				w.Header().Set("Content-Length", strconv.Itoa(len(s.layer)))
 				_, _ = w.Write(s.layer[:half])
 				_ = http.NewResponseController(w).Flush()
 				for range 200 { // until it is on the disk
