@@ -18,27 +18,22 @@ import (
 	"bryo/rootless/confine"
 )
 
-// runFetch downloads an image, as the user that bryo is and in the user's own
-// namespaces: it has no use for a map of ids, and is not given one.
-//
-//	bryo-image fetch LAYOUT REPORT
-//
-// See package fetch for what goes in and out.
-func runFetch(layout, report int) error {
+// runFetch downloads an image to a layout, as the user that bryo is and in the
+// user's own namespaces: it has no use for a map of ids, and is not given one.
+func runFetch(layout int, report *os.File) int {
 	var lock sync.Mutex
-	events := json.NewEncoder(os.NewFile(uintptr(report), "report"))
+	events := json.NewEncoder(report)
 	tell := func(e fetch.Event) {
 		lock.Lock()
 		defer lock.Unlock()
 		_ = events.Encode(e) // bryo is gone, and so is the standard input
 	}
-	err := fetchInto(layout, tell)
-	if err != nil {
+	if err := fetchInto(layout, tell); err != nil {
 		tell(fetch.Event{Error: err.Error()})
-	} else {
-		tell(fetch.Event{Finished: true})
+		return 1
 	}
-	return err
+	tell(fetch.Event{Finished: true})
+	return 0
 }
 
 func fetchInto(layout int, tell func(fetch.Event)) error {

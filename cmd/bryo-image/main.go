@@ -1,7 +1,7 @@
-// Bryo-image unpacks images, under the user's map of ids, and downloads them,
-// without it: bryo starts it, and nobody else has reason to. It confines itself
-// before it reads the first byte of an image, and all it can write to is the
-// directory that it was given.
+// Bryo-image unpacks images and keeps those on the shelf, under the user's map of
+// ids, and downloads them, without it: bryo starts it, and nobody else has reason
+// to. It confines itself before it reads the first byte of an image, and all it
+// can write to is the directory that it was given.
 package main
 
 import (
@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -21,51 +23,63 @@ import (
 
 func main() { os.Exit(run(os.Args[1:])) }
 
+// order is what bryo-image can do, in a directory that it is given.
+type order struct {
+	name  string
+	words []string // behind the directory and the report; the last may be there more often if it ends in dots
+	run   func(dir int, args []string, outcome *tree.Outcome) error
+}
+
+func orders() []order {
+	source := []string{"IMAGE", "REFERENCE", "BYTES", "ENTRIES", "IDMAP"}
+	return []order{
+		{"unpack", source, unpackInto},
+		{"discard", nil, discard},
+		{"import", append(source, "NAME", "STEM"), importImage},
+		{"remove", []string{"FORCE", "IMAGE..."}, removeImages},
+		{"prune", []string{"ALL"}, pruneImages},
+		{"fetch", nil, nil},
+	}
+}
+
+func (o order) takes(args []string) bool {
+	n := len(o.words)
+	return len(args) == n || n > 0 && len(args) > n && strings.HasSuffix(o.words[n-1], "...")
+}
+
 // run carries out an order of bryo's, whose descriptors are numbers:
 //
-//	bryo-image unpack ROOT REPORT IMAGE REFERENCE BYTES ENTRIES IDMAP
-//	bryo-image discard ROOT REPORT
-//	bryo-image fetch LAYOUT REPORT
+//	bryo-image ORDER DIRECTORY REPORT [WORD...]
 //
-// What comes of it goes to REPORT, as JSON.
+// What comes of it goes to REPORT, as JSON: of fetch, as package fetch has it.
 func run(args []string) int {
 	// A terminal sends its signals to all in front of it; it is for bryo to decide.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
 	const fixed = 3
-	fds, err := orders(args)
+	i := slices.IndexFunc(orders(), func(o order) bool {
+		return len(args) >= fixed && o.name == args[0] && o.takes(args[fixed:])
+	})
+	var fds [2]int
+	err := errors.New("bryo starts this program; there is nothing to do by hand")
+	if i >= 0 {
+		fds, err = descriptors(args[1], args[2])
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bryo-image:", err)
 		return 1
 	}
-	var outcome tree.Outcome
-	switch args[0] {
-	case "fetch":
-		if runFetch(fds[0], fds[1]) != nil {
-			return 1
-		}
-		return 0
-	case "discard":
-		err = discard(fds[0])
-	default:
-		err = unpackInto(fds[0], args[fixed:], &outcome)
+	report := os.NewFile(uintptr(fds[1]), "report")
+	if args[0] == "fetch" {
+		return runFetch(fds[0], report)
 	}
-	if err != nil {
+	var outcome tree.Outcome
+	if err = orders()[i].run(fds[0], args[fixed:], &outcome); err != nil {
 		outcome.Error = err.Error()
 	}
-	report := os.NewFile(uintptr(fds[1]), "report")
 	if json.NewEncoder(report).Encode(outcome) != nil || err != nil {
 		return 1
 	}
 	return 0
-}
-
-// orders are the descriptors that all orders have.
-func orders(args []string) (fds [2]int, err error) {
-	words := map[string]int{"unpack": 8, "discard": 3, "fetch": 3}
-	if len(args) == 0 || words[args[0]] != len(args) {
-		return fds, errors.New("bryo starts this program; there is nothing to do by hand")
-	}
-	return descriptors(args[1], args[2])
 }
 
 func descriptors(texts ...string) (fds [2]int, err error) {
@@ -78,36 +92,47 @@ func descriptors(texts ...string) (fds [2]int, err error) {
 	return fds, nil
 }
 
-func discard(root int) error {
+func discard(root int, _ []string, _ *tree.Outcome) error {
 	if err := confineSelf(root, -1); err != nil {
 		return err
 	}
 	return tree.InRoot(root).Clear()
 }
 
-func unpackInto(root int, args []string, outcome *tree.Outcome) error {
+// source is the image that an order names, and what it may become.
+type source struct {
+	image     *os.File
+	reference string
+	limits    tree.Limits
+	idMap     string
+}
+
+// openSource gives up all files but the image and those below a directory.
+func openSource(dir int, args []string) (*source, error) {
 	// Most of the memory is windows of decompressors, which stay; a collection at
 	// each doubling would let the heap be twice of that.
 	const percent = 25
 	debug.SetGCPercent(percent)
 	numbers, err := descriptors(args[0])
 	if err != nil {
+		return nil, err
+	}
+	s := &source{image: os.NewFile(uintptr(numbers[0]), "image"), reference: args[1], idMap: args[4]}
+	if s.limits.Bytes, err = strconv.ParseInt(args[2], 10, 64); err != nil {
+		return nil, err
+	}
+	if s.limits.Entries, err = strconv.Atoi(args[3]); err != nil {
+		return nil, err
+	}
+	return s, confineSelf(dir, numbers[0])
+}
+
+func unpackInto(root int, args []string, outcome *tree.Outcome) error {
+	s, err := openSource(root, args)
+	if err != nil {
 		return err
 	}
-	image := os.NewFile(uintptr(numbers[0]), "image")
-	request := unpack.Request{Image: image, Reference: args[1], Root: root, IDMap: args[4]}
-	if request.Limits.Bytes, err = strconv.ParseInt(args[2], 10, 64); err != nil {
-		return err
-	}
-	if request.Limits.Entries, err = strconv.Atoi(args[3]); err != nil {
-		return err
-	}
-	if err := confineSelf(root, numbers[0]); err != nil {
-		return err
-	}
-	report, err := unpack.Unpack(request)
-	if report != nil {
-		outcome.Report = *report
-	}
+	report, err := unpack.Unpack(unpack.Request{Image: s.image, Reference: s.reference, Root: root, Limits: s.limits, IDMap: s.idMap})
+	outcome.Report = *report
 	return err
 }

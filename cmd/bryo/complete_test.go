@@ -216,7 +216,7 @@ func TestPlaceholdersAreKnown(t *testing.T) {
 	unknowable := strings.Fields(`ARG
 		NAME NAME=VALUE KEY=VALUE KEY[=VALUE] C:H:N TARGET[:OPTION,...] SIZE USER[:GROUP] GROUP DIR MODE FD
 		[ADDR:][HOST:]PORT[/udp] PORT RULE PORTS ADDR DOMAIN NAME:IP UP[:DOWN] BYTES
-		N KEYS TIME SECONDS NUMBER LIST WEIGHT REFERENCE`)
+		N KEYS TIME SECONDS NUMBER LIST WEIGHT`)
 	used := map[string]bool{}
 	for _, c := range verbs() {
 		for _, o := range c.operands() {

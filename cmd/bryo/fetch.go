@@ -18,7 +18,8 @@ import (
 
 // fetch has bryo-image download an image, and shows how far it is. A signal that
 // asks bryo to end ends it; what there is of the image stays.
-func (o *pullOptions) fetch(layout *os.File, s streams) (*fetch.Image, error) {
+func (o *pulling) fetch(layout *os.File, s streams) (*fetch.Image, error) {
+	o.request.MostBytes = o.bytes
 	path := host.Companion("bryo-image")
 	if path == "" {
 		return nil, errNoImageHelper()

@@ -112,7 +112,7 @@ func (m *Image) setXattrs(fd int, h *tar.Header) error {
 			continue
 		}
 		if !settable(name) {
-			m.Report.xattr(name)
+			m.Report.xattr(name, 1)
 			continue
 		}
 		err := unix.Fsetxattr(fd, name, []byte(value), 0)
@@ -120,7 +120,7 @@ func (m *Image) setXattrs(fd int, h *tar.Header) error {
 		case err == nil && name == aclDefault:
 			m.inherits = true
 		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.E2BIG), errors.Is(err, unix.ERANGE):
-			m.Report.xattr(name)
+			m.Report.xattr(name, 1)
 		case err != nil:
 			return fmt.Errorf("set the attribute %s: %w", name, err)
 		}
@@ -132,7 +132,7 @@ func (m *Image) setXattrs(fd int, h *tar.Header) error {
 func (m *Image) countXattrs(h *tar.Header) {
 	for key := range h.PAXRecords {
 		if name, is := strings.CutPrefix(key, paxXattr); is && name != labels {
-			m.Report.xattr(name)
+			m.Report.xattr(name, 1)
 		}
 	}
 }
@@ -151,16 +151,11 @@ func settable(name string) bool {
 
 // clearXattrs takes away what a lower layer has given to a directory.
 func clearXattrs(fd int) error {
-	const most = 64 << 10 // listxattr(2)
-	list := make([]byte, most)
-	n, err := unix.Flistxattr(fd, list)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil
-	}
+	names, err := xattrNames(fd)
 	if err != nil {
 		return err
 	}
-	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
+	for _, name := range names {
 		if name != rootlessOwner && !settable(name) {
 			continue
 		}
@@ -169,4 +164,14 @@ func clearXattrs(fd int) error {
 		}
 	}
 	return nil
+}
+
+func xattrNames(fd int) ([]string, error) {
+	const most = 64 << 10 // listxattr(2)
+	list := make([]byte, most)
+	n, err := unix.Flistxattr(fd, list)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil
+	}
+	return strings.FieldsFunc(string(list[:max(n, 0)]), func(c rune) bool { return c == 0 }), err
 }
