@@ -222,6 +222,53 @@ func (d *depot) issue(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"token": text + "." + base64.RawURLEncoding.EncodeToString(signature)})
 }
 
+// An image of a registry comes on the shelf; layers that are there are not asked
+// for again. What broke off goes on, or is pruned.
+func TestPullToShelf(t *testing.T) {
+	if os.Getuid() == 0 {
+		asUser(t, "^TestPullToShelf$")
+		return
+	}
+	w := newWorkshop(t, "docker-registry", "skopeo", "umoci", "tar", "getcap", "setcap")
+	w.makeLayers()
+	d := w.newDepot(func(*depot) string { return "" })
+	w.fill(d)
+	s := newSlow(t, d)
+	ref := s.Listener.Addr().String() + "/team/web:oci"
+	downloads := w.dir + "/.local/share/bryo/downloads"
+	early := func() {
+		w.Helper()
+		s.holds.Store(true)
+		cmd := w.command(w.bryo, "pull", ref)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-s.ranges
+		w.awaitPart(downloads)
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		s.holds.Store(false)
+	}
+	early()
+	id := strings.TrimSpace(w.sh("bryo pull -q " + ref))
+	if got := <-s.ranges; got != "bytes=51200-" {
+		t.Errorf("the second time %q is asked for", got)
+	}
+	names := w.sh("bryo images; ls " + downloads)
+	if !strings.Contains(names, ref+" ") || len(strings.Split(names, "\n")) != 3 {
+		t.Errorf("the shelf has\n%s", names)
+	}
+	said := w.sh(`bryo pull ` + ref + ` 2>&1; bryo pull ` + d.host + `/team/web:docker 2>&1`)
+	if said != strings.Repeat("3 of 3 layers are there\n"+id+"\n", 2) || len(s.ranges) > 0 {
+		t.Errorf("again: %s, and %d layers are asked for", said, len(s.ranges))
+	}
+	w.sh("bryo prune --images --all")
+	early()
+	if left := w.sh("bryo prune --images; find " + downloads + " -mindepth 1"); left != "" {
+		t.Errorf("left are %s", left)
+	}
+}
+
 // slow is a registry behind which another one is: of a blob it sends a part, and
 // then waits.
 type slow struct {

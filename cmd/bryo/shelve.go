@@ -101,6 +101,16 @@ func othersWarnings(outcome *tree.Outcome) (lines []string) {
 	return lines
 }
 
+// namesArchive holds for what nobody calls an image in a registry.
+func namesArchive(text string) bool {
+	for _, end := range []string{".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"} {
+		if strings.HasSuffix(text, end) {
+			return true
+		}
+	}
+	return false
+}
+
 // isLocal tells an image of a file or a directory from one of a registry.
 func isLocal(text string) bool {
 	for _, transport := range []string{"oci:", "oci-archive:", "docker-archive:", "/", "./", "../"} {

@@ -29,7 +29,7 @@ const (
 	TrashDir   = "trash"
 
 	DownloadsDir = "downloads"
-	RecordEnd  = ".json"
+	RecordEnd    = ".json"
 )
 
 const (
