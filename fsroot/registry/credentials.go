@@ -148,7 +148,7 @@ func (u user) trust(host string) (*tls.Config, error) {
 		filepath.Join(u.etc, "docker", "certs.d"),
 	} {
 		dir = filepath.Join(dir, host)
-		authorities, err := filepath.Glob(dir + "/*.crt")
+		authorities, err := filesIn(dir, ".crt")
 		if err != nil {
 			return nil, err
 		}
@@ -161,7 +161,7 @@ func (u user) trust(host string) (*tls.Config, error) {
 				return nil, fmt.Errorf("%s has no certificate", name)
 			}
 		}
-		own, err := filepath.Glob(dir + "/*.cert")
+		own, err := filesIn(dir, ".cert")
 		if err != nil {
 			return nil, err
 		}

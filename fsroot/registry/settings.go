@@ -69,7 +69,7 @@ func readSettings(u user) (*settings, error) {
 	}
 	files := []string{first}
 	for _, dir := range []string{machine + ".d", own + ".d"} {
-		more, err := filepath.Glob(dir + "/*.conf")
+		more, err := filesIn(dir, ".conf")
 		if err != nil {
 			return nil, err
 		}
@@ -89,6 +89,21 @@ func readSettings(u user) (*settings, error) {
 		}
 	}
 	return all, nil
+}
+
+// filesIn are the paths of the files in a directory whose names have an end, in
+// order. The directory need not be there.
+func filesIn(dir, end string) (paths []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), end) {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, err
 }
 
 func (s *settings) add(text string) error {
