@@ -170,6 +170,9 @@ func hostileManifests() []hostile {
 		{"is a page", func(s *served) { s.kind = "text/html" }, `sends "text/html"`},
 		{"is no JSON", func(s *served) { s.body = []byte("{") }, "manifest is none"},
 		{"is of many levels", func(s *served) { s.body = bytes.Repeat([]byte(`{"layers":[`), 300000) }, "manifest is none"},
+		{"is of many objects", func(s *served) {
+			s.body = []byte(`{"schemaVersion":2,"layers":[{}` + strings.Repeat(",{}", 20000) + `]}`)
+		}, "it has 20002 objects"},
 		{"is of 2015", func(s *served) { s.kind = "application/vnd.docker.distribution.manifest.v1+prettyjws" }, "schema 1"},
 		{"is of two kinds", func(s *served) {
 			s.body = append(bytes.TrimSuffix(s.text(), []byte("}")), []byte(`,"manifests":[]}`)...)
