@@ -247,6 +247,9 @@ func TestHostile(t *testing.T) {
 				row.do(s)
 				c := newClient(t, s.host()+"/team/web:1")
 				c.request.Unverified = true
+				if strings.Contains(row.want, "nothing more") {
+					c.stall = 500 * time.Millisecond
+				}
 				err := c.pull(t.Context())
 				if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 					t.Errorf("%v, want %q", err, row.want)
