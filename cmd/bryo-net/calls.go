@@ -9,81 +9,22 @@ import (
 )
 
 // callRules are the system calls of a Go program that moves data between
-// sockets, with ports also unix sockets. All others fail with EPERM, but for those that no network has reason
-// to try: they end the process.
+// sockets, with ports also unix sockets.
 func callRules(withPorts bool) []confine.CallRule {
-	var rules []confine.CallRule
-	add := func(action confine.Action, numbers ...int) {
-		for _, n := range numbers {
-			rules = append(rules, confine.CallRule{Number: uint32(n), Action: action})
-		}
+	const changes = unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC
+	rules := append(confine.CompanionRules(os.Getpid()),
+		confine.AllowIf(unix.SYS_OPENAT, confine.Masked(2, changes, unix.O_RDONLY)),
+		confine.AllowIf(unix.SYS_IOCTL, confine.Int(1, unix.SIOCINQ)), // how much there is to read
+		confine.AllowIf(unix.SYS_SOCKET, confine.Int(0, unix.AF_INET)),
+		confine.AllowIf(unix.SYS_SOCKET, confine.Int(0, unix.AF_INET6)),
+		confine.AllowIf(unix.SYS_SOCKET, confine.Int(0, unix.AF_NETLINK), confine.Int(2, unix.NETLINK_ROUTE)),
+	)
+	if withPorts {
+		rules = append(rules, confine.AllowIf(unix.SYS_SOCKET, confine.Int(0, unix.AF_UNIX))) // to the side in the container
 	}
-	rules = append(rules, conditionalCalls(withPorts)...)
-	add(confine.ActAllow, plainCalls()...)
-	add(confine.ActAllow, machineCalls()...)
-	add(confine.ActErrno(unix.ENOSYS), unix.SYS_CLONE3) // its flags lie in memory; clone's do not
-	add(confine.ActKillProcess,
-		unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_UNSHARE,
-		unix.SYS_SETNS, unix.SYS_MOUNT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_FSOPEN, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT,
-		unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_IO_URING_SETUP, unix.SYS_USERFAULTFD, unix.SYS_KEYCTL, unix.SYS_ADD_KEY,
-		unix.SYS_REQUEST_KEY, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_PIDFD_GETFD)
-	return rules
-}
-
-// plainCalls are allowed whatever their arguments.
-func plainCalls() []int {
-	return []int{
-		// data
-		unix.SYS_READ, unix.SYS_WRITE, unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_PREAD64, unix.SYS_CLOSE, unix.SYS_FSTAT, unix.SYS_LSEEK,
-		unix.SYS_SPLICE, unix.SYS_SENDFILE, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_PIPE2, unix.SYS_READLINKAT, unix.SYS_STATX,
-		unix.SYS_GETDENTS64,
-		// sockets
+	return append(rules, confine.Rules(confine.ActAllow,
+		unix.SYS_SPLICE, unix.SYS_SENDFILE,
 		unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT4, unix.SYS_ACCEPT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
 		unix.SYS_GETSOCKOPT, unix.SYS_SETSOCKOPT, unix.SYS_SENDTO, unix.SYS_RECVFROM, unix.SYS_SENDMSG, unix.SYS_RECVMSG, unix.SYS_SENDMMSG,
-		unix.SYS_RECVMMSG, unix.SYS_SHUTDOWN,
-		// waiting
-		unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_PPOLL, unix.SYS_EVENTFD2, unix.SYS_NANOSLEEP,
-		unix.SYS_CLOCK_NANOSLEEP, unix.SYS_CLOCK_GETTIME, unix.SYS_FUTEX, unix.SYS_RESTART_SYSCALL,
-		// Go's runtime
-		unix.SYS_MUNMAP, unix.SYS_MADVISE, unix.SYS_MREMAP, unix.SYS_BRK, unix.SYS_MINCORE, unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK,
-		unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_GETTID, unix.SYS_GETPID, unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID,
-		unix.SYS_GETEGID, unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_GETRANDOM,
-		unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_UNAME,
-	}
-}
-
-// conditionalCalls are allowed with some arguments.
-func conditionalCalls(withPorts bool) []confine.CallRule {
-	const words = 0xffffffff // an int: the kernel does not look at the rest
-	const threads = unix.CLONE_VM | unix.CLONE_THREAD | unix.CLONE_SIGHAND
-	const changes = unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC
-	allow := func(number int, conditions ...confine.Condition) confine.CallRule {
-		return confine.CallRule{Number: uint32(number), Conditions: conditions, Action: confine.ActAllow}
-	}
-	masked := func(index uint8, mask, value uint64) confine.Condition {
-		return confine.Condition{Index: index, Comparison: confine.MaskedEqual, Mask: mask, Value: value}
-	}
-	rules := []confine.CallRule{
-		allow(unix.SYS_CLONE, masked(0, threads|unix.CLONE_NEWUSER|unix.CLONE_NEWNS|unix.CLONE_NEWNET|unix.CLONE_NEWPID|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP, threads)),
-		allow(unix.SYS_OPENAT, masked(2, changes, unix.O_RDONLY)),
-		allow(fstatat), // a file's size and time say whether it changed
-		allow(unix.SYS_MMAP, masked(2, unix.PROT_EXEC, 0)),
-		allow(unix.SYS_MPROTECT, masked(2, unix.PROT_EXEC, 0)),
-		allow(unix.SYS_IOCTL, masked(1, words, unix.SIOCINQ)), // how much there is to read
-		allow(unix.SYS_TGKILL, confine.Condition{Index: 0, Value: uint64(os.Getpid())}),
-		allow(unix.SYS_PRLIMIT64, confine.Condition{Index: 0, Value: 0}, confine.Condition{Index: 2, Value: 0}),
-	}
-	// With the others a process could have signals sent to anybody's process.
-	for _, command := range []uint64{unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_DUPFD_CLOEXEC, unix.F_GETPIPE_SZ, unix.F_SETPIPE_SZ} {
-		rules = append(rules, allow(unix.SYS_FCNTL, masked(1, words, command)))
-	}
-	rules = append(rules, allow(unix.SYS_FCNTL, masked(1, words, unix.F_SETFL), masked(2, unix.O_ASYNC, 0)))
-	families := []uint64{unix.AF_INET, unix.AF_INET6}
-	if withPorts {
-		families = append(families, unix.AF_UNIX) // to the side in the container
-	}
-	for _, family := range families {
-		rules = append(rules, allow(unix.SYS_SOCKET, masked(0, words, family)))
-	}
-	return append(rules, allow(unix.SYS_SOCKET, masked(0, words, unix.AF_NETLINK), masked(2, words, unix.NETLINK_ROUTE)))
+		unix.SYS_RECVMMSG, unix.SYS_SHUTDOWN)...)
 }

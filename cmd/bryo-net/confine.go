@@ -39,7 +39,7 @@ func confineSelf(readDirs []string, withPorts bool) error {
 	if err := files.RestrictScoped(); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
-	return filterCalls(withPorts)
+	return confine.Load(callRules(withPorts), confine.ActErrno(unix.EPERM))
 }
 
 // portLimit is read when a port is refused, to say why.
@@ -53,30 +53,6 @@ func dropCapabilities() error {
 	runtime.KeepAlive(&none)
 	if errno != 0 {
 		return os.NewSyscallError("capset", errno)
-	}
-	return nil
-}
-
-// filterCalls loads the seccomp filter into all threads.
-func filterCalls(withPorts bool) error {
-	architecture, err := confine.Native()
-	if err != nil {
-		return err
-	}
-	filter := confine.Filter{Architecture: architecture, Rules: callRules(withPorts), Default: confine.ActErrno(unix.EPERM)}
-	program, err := filter.Compile()
-	if err != nil {
-		return err
-	}
-	bpf := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	failed, _, errno := syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
-		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&bpf)))
-	runtime.KeepAlive(program)
-	switch {
-	case errno != 0:
-		return os.NewSyscallError("seccomp", errno)
-	case failed != 0:
-		return fmt.Errorf("seccomp: thread %d could not be confined", failed)
 	}
 	return nil
 }
