@@ -24,11 +24,18 @@ func main() { os.Exit(run(os.Args[1:])) }
 //
 //	bryo-image unpack ROOT REPORT IMAGE REFERENCE BYTES ENTRIES IDMAP
 //	bryo-image discard ROOT REPORT
+//	bryo-image version
 //
 // What comes of it goes to REPORT, as JSON.
 func run(args []string) int {
 	// A terminal sends its signals to all in front of it; it is for bryo to decide.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
+	if len(args) == 1 && args[0] == "version" {
+		if info, is := debug.ReadBuildInfo(); is {
+			fmt.Println(info.Main.Version)
+		}
+		return 0
+	}
 	const fixed, most = 3, 8
 	var fds [2]int
 	err := errors.New("bryo starts this program; there is nothing to do by hand")
