@@ -82,7 +82,7 @@ func discard(root int) error {
 func unpackInto(root int, args []string, outcome *tree.Outcome) error {
 	// Most of the memory is windows of decompressors, which stay; a collection at
 	// each doubling would let the heap be twice of that.
-	const percent = 25
+	const percent = 10
 	debug.SetGCPercent(percent)
 	numbers, err := descriptors(args[0])
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -16,7 +17,6 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -374,15 +374,25 @@ func TestChoice(t *testing.T) {
 	}
 }
 
-// zeros is a tar of one large file.
-func zeros(t *testing.T, w io.Writer, size int64) {
+// bomb is a tar of more than is fine, compressed piece by piece: decompressors
+// take one stream behind another for one.
+func bomb(t *testing.T, program string) []byte {
 	t.Helper()
-	out := tar.NewWriter(w)
-	err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "f", Mode: 0o600, Size: size})
-	_, copyErr := io.CopyN(out, endless{}, size)
-	if err = errors.Join(err, copyErr, out.Close()); err != nil {
+	const piece, pieces = 64 << 20, (fineSize + fineSize/4) / (64 << 20)
+	packed := func(r io.Reader) []byte {
+		cmd := exec.CommandContext(t.Context(), program, "-c", "-9")
+		cmd.Stdin = r
+		out, err := cmd.Output()
+		if err != nil {
+			t.Skipf("%s makes no archives: %v", program, err)
+		}
+		return out
+	}
+	var header bytes.Buffer
+	if err := tar.NewWriter(&header).WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "f", Mode: 0o600, Size: piece * pieces}); err != nil {
 		t.Fatal(err)
 	}
+	return append(packed(&header), bytes.Repeat(packed(io.LimitReader(endless{}, piece)), pieces)...)
 }
 
 type endless struct{}
@@ -390,57 +400,68 @@ type endless struct{}
 func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestBombs(t *testing.T) {
-	var packed, twice bytes.Buffer
-	w := gzip.NewWriter(&packed)
-	zeros(t, w, fineSize+fineSize/4)
-	if err := w.Close(); err != nil {
+	large := tree.Limits{Bytes: 1 << 40, Entries: 1000}
+	for _, program := range []string{"gzip", "zstd", "xz", "bzip2"} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			text := bomb(t, program)
+			for limit, want := range map[tree.Limits]string{large: errBomb.Error(), limits(): "larger than is allowed"} {
+				if _, err := unpackText(t, text, limit); err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%v, want %s", err, want)
+				}
+			}
+		})
+	}
+}
+
+func unpackText(t testing.TB, text []byte, most tree.Limits) (string, error) {
+	t.Helper()
+	path := t.TempDir() + "/image"
+	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	z, err := zstd.NewWriter(&twice)
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	zeros(t, z, fineSize+fineSize/4)
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	large := tree.Limits{Bytes: 1 << 40, Entries: 1000}
-	for name, text := range map[string]string{"gzip": packed.String(), "zstd": twice.String()} {
-		for limit, want := range map[tree.Limits]string{large: errBomb.Error(), limits(): "larger than is allowed"} {
-			path := t.TempDir() + "/bomb"
-			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			f, err := os.Open(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := unpackFile(t, f, "", limit); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %v, want %s", name, err, want)
-			}
-			_ = f.Close()
+	defer f.Close()
+	return unpackFile(t, f, "", most)
+}
+
+// A window as large as memory is not made, and what to do is told.
+func TestLargeWindow(t *testing.T) {
+	const size = 70 << 20 // its archive has 73401856 bytes
+	for _, row := range []struct {
+		name, script string
+		want         string // of the error; "" for none
+	}{
+		{"the largest of zstd", "zstd -q -1 --long=25", ""},
+		{"a larger one of zstd", "zstd -q -1 --long=26", "zstd -d"},
+		{"as large as what is in it", "zstd -q -1 --long=27 --stream-size=73401856", "zstd -d"},
+		{"the largest of xz", "xz -0 --lzma2=preset=0,dict=64MiB", ""},
+		{"a larger one of xz", "xz -0 --lzma2=preset=0,dict=65MiB", "xz -d"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", row.script)
+		read, write := io.Pipe()
+		cmd.Stdin = read
+		go func() { _ = write.CloseWithError(zeros(write, size)) }()
+		text, err := cmd.Output()
+		if err != nil {
+			t.Skipf("%s: %v", row.script, err)
+		}
+		_, err = unpackText(t, text, limits())
+		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), "\nfix: decompress it first: "+row.want)) {
+			t.Errorf("%s: %v", row.name, err)
 		}
 	}
 }
 
-// A window as large as memory is not made.
-func TestLargeWindow(t *testing.T) {
-	var b bytes.Buffer
-	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(64<<20))
-	if err != nil {
-		t.Fatal(err)
-	}
-	zeros(t, z, 100<<20)
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	path := t.TempDir() + "/window"
-	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := unpacked(t, path, ""); err == nil || !strings.Contains(err.Error(), "window") {
-		t.Error(err)
-	}
+// zeros is a tar of one large file.
+func zeros(w io.Writer, size int64) error {
+	out := tar.NewWriter(w)
+	err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "f", Mode: 0o600, Size: size})
+	_, copyErr := io.CopyN(out, endless{}, size)
+	return errors.Join(err, copyErr, out.Close())
 }
 
 func TestNoImage(t *testing.T) {
@@ -485,12 +506,16 @@ func FuzzImage(f *testing.F) {
 	f.Add(image.tar(f))
 	f.Add([]byte(lower))
 	f.Add([]byte(gzipped(f, lower)))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := t.TempDir() + "/image"
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
+	for _, program := range []string{"bzip2", "xz", "zstd"} {
+		cmd := exec.Command(program, "-c")
+		cmd.Stdin = strings.NewReader(lower)
+		if text, err := cmd.Output(); err == nil {
+			f.Add(text)
 		}
-		_, _ = unpacked(t, path, "")
+	}
+	few := tree.Limits{Bytes: 1 << 20, Entries: 100}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, _ = unpackText(t, data, few)
 	})
 }
 
