@@ -187,20 +187,19 @@ func TestUnpackMemory(t *testing.T) {
 		return
 	}
 	w := newWorkshop(t, "gzip", "zstd", "xz", "bzip2")
-	w.sh(`bryo unshare sh -c 'head -c 200M /dev/urandom > root/large; tar -C root -cf large.tar .'`)
+	w.sh(`truncate -s 100M large`)
 	const most, window = 64_000, 65_536 // kB
 	for _, row := range []struct {
 		compress string
 		most     int64
 	}{
-		{"cat", most},
 		{"gzip -1", most},
 		{"zstd -q -1 --long=25", most},
 		{"xz -0 --lzma2=preset=0,dict=32MiB", most},
 		{"xz -0 --lzma2=preset=0,dict=64MiB", most/4 + window},
 		{"bzip2 -9", most},
 	} {
-		w.sh(row.compress + ` < large.tar > image`)
+		w.sh(`tar -c large | ` + row.compress + ` > image`)
 		cmd := w.command(w.bryo, "unpack", "image", "new")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v, %s", row.compress, err, out)
