@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -212,6 +213,7 @@ func TestDockerArchive(t *testing.T) {
 	lower, upper := two(t)
 	config := encoded(t, ocispec.Image{RootFS: ocispec.RootFS{DiffIDs: []digest.Digest{digest.FromString(lower), digest.FromString(upper)}}})
 	one, other := strings.Repeat("1", 64), strings.Repeat("2", 64)
+	saves := func(layers ...string) string { return encoded(t, []saved{{Config: one + ".json", Layers: layers}}) }
 	whole := func(change func(files)) files {
 		f := files{
 			one + ".json": config, one + ".tar": lower, other + "/layer.tar": "-> ../" + one + "x.tar", one + "x.tar": upper,
@@ -236,6 +238,24 @@ func TestDockerArchive(t *testing.T) {
 		{"more layers than digests", "", func(f files) {
 			f["manifest.json"] = encoded(t, []saved{{Config: one + ".json", Layers: []string{one + ".tar", one + ".tar", one + ".tar"}}})
 		}, "3 layers"},
+		{"a layer outside", "", func(f files) { f["manifest.json"] = saves("../../etc/passwd", one+".tar") }, "no such file"},
+		{"a layer by an absolute path", "", func(f files) { f["manifest.json"] = saves("/etc/passwd", "/"+one+".tar") }, "no such file"},
+		{"no layer's name", "", func(f files) { f["manifest.json"] = saves("", one+".tar") }, "no such file"},
+		{"a layer that is the manifest", "", func(f files) { f["manifest.json"] = saves("manifest.json", one+".tar") }, "layer 1"},
+		{"links behind links", "", func(f files) { f["a"], f["b"] = "-> b", "-> "+one+".tar"; f["manifest.json"] = saves("a", one+"x.tar") }, "no such file"},
+		{"the same layer without end", "", func(f files) {
+			ids := slices.Repeat([]digest.Digest{digest.FromString(lower)}, mostLayers+1)
+			f[one+".json"] = encoded(t, ocispec.Image{RootFS: ocispec.RootFS{DiffIDs: ids}})
+			f["manifest.json"] = saves(slices.Repeat([]string{one + ".tar"}, len(ids))...)
+		}, "there may be 500"},
+		{"a layer that is compressed twice", "", func(f files) {
+			twice := gzipped(t, gzipped(t, lower))
+			f[one+".json"] = encoded(t, ocispec.Image{RootFS: ocispec.RootFS{DiffIDs: []digest.Digest{digest.FromString(gzipped(t, lower))}}})
+			f[one+".tar"], f["manifest.json"] = twice, saves(one+".tar")
+		}, "layer 1"},
+		{"a large manifest", "", func(f files) { f["manifest.json"] += strings.Repeat(" ", 5<<20) }, "more than"},
+		{"a large configuration", "", func(f files) { f[one+".json"] += strings.Repeat(" ", 5<<20) }, "more than"},
+		{"a configuration that is a link out", "", func(f files) { f[one+".json"] = "-> /etc/passwd" }, "no such file"},
 		{"none", "", func(f files) { f["manifest.json"] = "[]" }, "no image"},
 		{"no list", "", func(f files) { f["manifest.json"] = "7" }, "manifest.json"},
 	} {
@@ -462,6 +482,43 @@ func zeros(w io.Writer, size int64) error {
 	err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "f", Mode: 0o600, Size: size})
 	_, copyErr := io.CopyN(out, endless{}, size)
 	return errors.Join(err, copyErr, out.Close())
+}
+
+// An archive of an image has as many files as an image may have, and as many bytes.
+func TestLargeImageArchive(t *testing.T) {
+	many := files{}
+	for i := range mostParts + 1 {
+		many[fmt.Sprintf("blobs/%d", i)] = ""
+	}
+	large := files{"blobs/f": strings.Repeat("\x00", 2<<20)}
+	most := tree.Limits{Bytes: 1 << 20, Entries: 100}
+	for want, text := range map[string]string{"more than 10000 files": string(many.tar(t)), "larger than is allowed": gzipped(t, string(large.tar(t)))} {
+		if _, err := unpackText(t, []byte(text), most); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// A name that an archive of an image has twice is what it is in the end, and that
+// has to be what its digest says.
+func TestPartsTwice(t *testing.T) {
+	lower, upper := two(t)
+	image := files{}
+	image.index(t, image.image(t, nil, lower, upper))
+	other := files{}
+	for name, text := range image {
+		if strings.HasPrefix(name, "blobs/") {
+			other[name] = strings.Repeat("x", len(text))
+		}
+	}
+	const end = 1024
+	first, second := image.tar(t), other.tar(t)
+	if got, err := unpackText(t, append(first[:len(first)-end:len(first)-end], second...), limits()); err == nil {
+		t.Errorf("the later ones are not what counts: %s", got)
+	}
+	if got, err := unpackText(t, append(second[:len(second)-end:len(second)-end], first...), limits()); err != nil || got != wanted {
+		t.Errorf("%s, %v", got, err)
+	}
 }
 
 func TestNoImage(t *testing.T) {
