@@ -68,7 +68,7 @@ func TestUnpackBuildah(t *testing.T) {
 			rm -r srv/set; echo file > srv/set; rm srv/link; mkdir srv/link; echo in > srv/link/in
 			ln srv/two srv/twice; mkfifo -m 620 srv/second; ln -s /nowhere srv/dangling; chown -h 3:4 srv/dangling
 			cp bin/busybox srv/able; setcap cap_net_bind_service=ep srv/able; chmod 600 etc/third; chmod 1770 srv; chown 9:9 srv
-			find srv -newermt "-1 hour" -exec touch -h -d @1700000000 {} + )
+			find srv etc -newermt "-1 hour" -exec touch -h -d @1700000000 {} + )
 			cp -a "$top" copy
 			` + buildah + ` umount web >/dev/null'
 		` + buildah + ` commit -q web oci:made:web >/dev/null
