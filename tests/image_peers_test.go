@@ -10,7 +10,7 @@ import (
 // the workshop's, and remove it in the end. They take short paths only.
 func (w *workshop) storage(program string) (command string) {
 	w.Helper()
-	run, err := os.MkdirTemp("/tmp", "") //nolint:usetesting // podman takes a path of 50 characters at most
+	run, err := os.MkdirTemp("/tmp", "")
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -18,7 +19,20 @@ import (
 	"bryo/fsroot/unpack"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == "version" { //nolint:mnd // itself, and the order
+		os.Exit(writeVersion(os.Stdout))
+	}
+	os.Exit(run(os.Args[1:]))
+}
+
+// writeVersion says what this program was built from, for bryo doctor.
+func writeVersion(out io.Writer) int {
+	if info, is := debug.ReadBuildInfo(); is {
+		_, _ = io.WriteString(out, info.Main.Version)
+	}
+	return 0
+}
 
 // run carries out an order of bryo's, whose descriptors are numbers:
 //
@@ -30,12 +44,6 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	// A terminal sends its signals to all in front of it; it is for bryo to decide.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
-	if len(args) == 1 && args[0] == "version" {
-		if info, is := debug.ReadBuildInfo(); is {
-			fmt.Println(info.Main.Version)
-		}
-		return 0
-	}
 	const fixed, most = 3, 8
 	var fds [2]int
 	err := errors.New("bryo starts this program; there is nothing to do by hand")
