@@ -6,8 +6,6 @@ import (
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"golang.org/x/sys/unix"
-
-	"bryo/rootless/confine"
 )
 
 // confineSelf gives up, for all threads and for good, all files but those below
@@ -35,7 +33,7 @@ func confineSelf(root, image int) error {
 	if err := landlock.V6.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
-	return confine.Load(callRules(), confine.ActErrno(unix.EPERM))
+	return filterCalls()
 }
 
 func byNumber(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
