@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -20,25 +19,16 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "version" { //nolint:mnd // itself, and the order
+	if asksVersion(os.Args[1:]) {
 		os.Exit(writeVersion(os.Stdout))
 	}
 	os.Exit(run(os.Args[1:]))
-}
-
-// writeVersion says what this program was built from, for bryo doctor.
-func writeVersion(out io.Writer) int {
-	if info, is := debug.ReadBuildInfo(); is {
-		_, _ = io.WriteString(out, info.Main.Version)
-	}
-	return 0
 }
 
 // run carries out an order of bryo's, whose descriptors are numbers:
 //
 //	bryo-image unpack ROOT REPORT IMAGE REFERENCE BYTES ENTRIES IDMAP
 //	bryo-image discard ROOT REPORT
-//	bryo-image version
 //
 // What comes of it goes to REPORT, as JSON.
 func run(args []string) int {
@@ -90,7 +80,7 @@ func discard(root int) error {
 func unpackInto(root int, args []string, outcome *tree.Outcome) error {
 	// Most of the memory is windows of decompressors, which stay; a collection at
 	// each doubling would let the heap be twice of that.
-	const percent = 10
+	const percent = 25
 	debug.SetGCPercent(percent)
 	numbers, err := descriptors(args[0])
 	if err != nil {
