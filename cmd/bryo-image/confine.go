@@ -9,8 +9,7 @@ import (
 )
 
 // confineSelf gives up, for all threads and for good, all files but those below
-// the root and, for reading, the image, and the system calls that are in no list
-// of calls. Capabilities and new privileges went
+// the root and, for reading, the image. Capabilities and new privileges went
 // before, see launch.Helper. image is -1 for none.
 func confineSelf(root, image int) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -33,7 +32,7 @@ func confineSelf(root, image int) error {
 	if err := landlock.V6.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
-	return filterCalls()
+	return filterCalls() // and all system calls but those in its lists
 }
 
 func byNumber(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
