@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// storage has commands of podman's family keep what they have in a directory of
+// ownStorage has commands of podman's family keep what they have in a directory of
 // the workshop's, and remove it in the end. They take short paths only.
-func (w *workshop) storage(program string) (command string) {
+func (w *workshop) ownStorage(program string) (command string) {
 	w.Helper()
 	run, err := os.MkdirTemp("/tmp", "")
 	if err != nil {
@@ -58,7 +58,7 @@ func TestUnpackBuildah(t *testing.T) {
 	}
 	w := newWorkshop(t, "umoci", "buildah", "getcap", "setcap")
 	w.makeLayers()
-	buildah := w.storage("buildah")
+	buildah := w.ownStorage("buildah")
 	if out, err := w.command("sh", "-c", buildah+` from --name web oci:layout:web`).CombinedOutput(); err != nil {
 		t.Skipf("buildah does not work here: %v, %s", err, out)
 	}
