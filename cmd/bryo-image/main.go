@@ -18,7 +18,12 @@ import (
 	"bryo/fsroot/unpack"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	if asksVersion(os.Args[1:]) {
+		os.Exit(writeVersion(os.Stdout))
+	}
+	os.Exit(run(os.Args[1:]))
+}
 
 // run carries out an order of bryo's, whose descriptors are numbers:
 //
