@@ -45,6 +45,7 @@ func floors() []layer {
 		{pkg: "rootless/tty", floor: 1},
 
 		{pkg: "fsroot", floor: 2},
+		{pkg: "fsroot/order", floor: 2, only: []string{}},
 		{pkg: "rootless/confine", floor: 2},
 
 		{pkg: "netslirp/loop", floor: 2.25, users: []string{"netslirp/stack", "netslirp/ports", "cmd/bryo-net"}},
@@ -55,8 +56,9 @@ func floors() []layer {
 		{pkg: "netslirp/peers", floor: 2.5, users: ends},
 		{pkg: "fsroot/unpack", floor: 2.5, users: ends},
 		{pkg: "fsroot/shelf", floor: 2.5, users: ends},
+		{pkg: "fsroot/pack", floor: 2.75, users: ends},
 
-		{pkg: "fsroot/tree", floor: 2.25, users: []string{"cmd/bryo", "cmd/bryo-image", "fsroot/unpack"}, only: []string{"golang.org/x/sys"}},
+		{pkg: "fsroot/tree", floor: 2.25, users: []string{"cmd/bryo", "cmd/bryo-image", "fsroot/unpack", "fsroot/pack"}, only: []string{"golang.org/x/sys"}},
 
 		{pkg: "rootless", floor: 3},
 

@@ -24,15 +24,20 @@ func main() { os.Exit(run(os.Args[1:])) }
 //
 //	bryo-image unpack ROOT REPORT IMAGE REFERENCE BYTES ENTRIES IDMAP
 //	bryo-image discard ROOT REPORT
+//	bryo-image pack OUT REPORT BASE... LAYER... ORDER
 //
 // What comes of it goes to REPORT, as JSON.
 func run(args []string) int {
 	// A terminal sends its signals to all in front of it; it is for bryo to decide.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
 	const fixed, most = 3, 8
-	var fds [2]int
+	var fds []int
 	err := errors.New("bryo starts this program; there is nothing to do by hand")
-	if len(args) == fixed && args[0] == "discard" || len(args) == most && args[0] == "unpack" {
+	order := ""
+	if len(args) >= fixed {
+		order = args[0]
+	}
+	if order == "discard" && len(args) == fixed || order == "unpack" && len(args) == most || order == "pack" && len(args) > fixed+1 {
 		fds, err = descriptors(args[1], args[2])
 	}
 	if err != nil {
@@ -40,10 +45,13 @@ func run(args []string) int {
 		return 1
 	}
 	var outcome tree.Outcome
-	if args[0] == "discard" {
+	switch order {
+	case "discard":
 		err = discard(fds[0])
-	} else {
+	case "unpack":
 		err = unpackInto(fds[0], args[fixed:], &outcome)
+	default:
+		err = packInto(fds[0], args[fixed:], &outcome)
 	}
 	if err != nil {
 		outcome.Error = err.Error()
@@ -55,10 +63,12 @@ func run(args []string) int {
 	return 0
 }
 
-func descriptors(texts ...string) (fds [2]int, err error) {
+func descriptors(texts ...string) ([]int, error) {
+	fds := make([]int, len(texts))
 	for i, text := range texts {
+		var err error
 		if fds[i], err = strconv.Atoi(text); err != nil {
-			return fds, err
+			return nil, err
 		}
 		unix.CloseOnExec(fds[i])
 	}
@@ -66,7 +76,7 @@ func descriptors(texts ...string) (fds [2]int, err error) {
 }
 
 func discard(root int) error {
-	if err := confineSelf(root, -1); err != nil {
+	if err := confineSelf(root); err != nil {
 		return err
 	}
 	return tree.InRoot(root).Clear()

@@ -63,6 +63,7 @@ func commands() []command {
 		{"rm", "[FLAGS] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, "", nil},
 		{"prune", "", "forget all containers that have ended", runPrune, nil, "", nil},
 		{"unpack", "[FLAGS] IMAGE DIRECTORY", "make a root file system of an image", runUnpack, unpackSyntax, unpackAbout, unpackExamples()},
+		{"pack", "[FLAGS] DIRECTORY IMAGE", "make an image of a root file system", runPack, packSyntax, packAbout, packExamples()},
 		{"unshare", "[FLAGS] [PROGRAM [ARG...]]", "run a command under your id map, without a container", runUnshare, unshareSyntax, unshareAbout, nil},
 		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor, doctorSyntax, doctorAbout, nil},
 		{"version", "", "print the version", runVersion, nil, "", nil},

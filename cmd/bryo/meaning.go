@@ -44,6 +44,7 @@ func meanings() []meaning {
 		{"TO", fromFiles, containerPaths},
 		{"IMAGE", fromFiles, fixed("oci:")},
 		{"DIRECTORY", fromDirectories, nil},
+		{"COMPRESSION", fromNothing, fixed("gzip zstd none")},
 		{"VERB", fromNothing, names},
 		{"TOPIC", fromNothing, host.Topics},
 		{"SHELL", fromNothing, shells},

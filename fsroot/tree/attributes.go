@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -151,16 +152,11 @@ func settable(name string) bool {
 
 // clearXattrs takes away what a lower layer has given to a directory.
 func clearXattrs(fd int) error {
-	const most = 64 << 10 // listxattr(2)
-	list := make([]byte, most)
-	n, err := unix.Flistxattr(fd, list)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil
-	}
+	names, err := listXattrs(fd)
 	if err != nil {
 		return err
 	}
-	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
+	for _, name := range names {
 		if name != rootlessOwner && !settable(name) {
 			continue
 		}
@@ -169,4 +165,20 @@ func clearXattrs(fd int) error {
 		}
 	}
 	return nil
+}
+
+// listXattrs is sorted. A file system without attributes has none.
+func listXattrs(fd int) ([]string, error) {
+	const most = 64 << 10 // listxattr(2)
+	list := make([]byte, most)
+	n, err := unix.Flistxattr(fd, list)
+	if errors.Is(err, unix.EOPNOTSUPP) || n == 0 && err == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	names := strings.Split(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00")
+	slices.Sort(names)
+	return names, nil
 }

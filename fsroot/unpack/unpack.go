@@ -92,7 +92,7 @@ func (u *unpacker) imageArchive(file *io.SectionReader) error {
 	if err != nil {
 		return err
 	}
-	if parts.has(dockerManifest) || parts.has(ocispec.ImageIndexFile) {
+	if parts.has(DockerManifest) || parts.has(ocispec.ImageIndexFile) {
 		return u.image(parts)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
