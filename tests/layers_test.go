@@ -54,7 +54,7 @@ func floors() []layer {
 		{pkg: "netslirp/dns", floor: 2.5, users: ends},
 		{pkg: "netslirp/ports", floor: 2.5, users: ends},
 		{pkg: "netslirp/peers", floor: 2.5, users: ends},
-		{pkg: "fsroot/unpack", floor: 2.5, users: ends},
+		{pkg: "fsroot/unpack", floor: 2.5, users: append(ends, "fsroot/pack")},
 		{pkg: "fsroot/shelf", floor: 2.5, users: ends},
 		{pkg: "fsroot/pack", floor: 2.75, users: ends},
 

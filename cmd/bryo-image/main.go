@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -30,30 +31,23 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	// A terminal sends its signals to all in front of it; it is for bryo to decide.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
-	const fixed, most = 3, 8
-	var fds []int
+	const fixed = 3
+	do := carrier(args)
 	err := errors.New("bryo starts this program; there is nothing to do by hand")
-	order := ""
-	if len(args) >= fixed {
-		order = args[0]
-	}
-	if order == "discard" && len(args) == fixed || order == "unpack" && len(args) == most || order == "pack" && len(args) > fixed+1 {
+	var fds []int
+	if do != nil {
 		fds, err = descriptors(args[1], args[2])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bryo-image:", err)
 		return 1
 	}
+	// Most of the memory is windows of compressed streams, which stay; a collection
+	// at each doubling would let the heap be twice of that.
+	const percent = 25
+	debug.SetGCPercent(percent)
 	var outcome tree.Outcome
-	switch order {
-	case "discard":
-		err = discard(fds[0])
-	case "unpack":
-		err = unpackInto(fds[0], args[fixed:], &outcome)
-	default:
-		err = packInto(fds[0], args[fixed:], &outcome)
-	}
-	if err != nil {
+	if err = do(fds[0], args[fixed:], &outcome); err != nil {
 		outcome.Error = err.Error()
 	}
 	report := os.NewFile(uintptr(fds[1]), "report")
@@ -61,6 +55,25 @@ func run(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// carrier finds what carries an order out; nil for what is none of bryo's.
+func carrier(args []string) func(written int, args []string, outcome *tree.Outcome) error {
+	orders := []struct {
+		name        string
+		least, most int // words
+		do          func(written int, args []string, outcome *tree.Outcome) error
+	}{
+		{"discard", 3, 3, discard},
+		{"unpack", 8, 8, unpackInto},
+		{"pack", 5, math.MaxInt, packInto},
+	}
+	for _, o := range orders {
+		if len(args) >= o.least && len(args) <= o.most && args[0] == o.name {
+			return o.do
+		}
+	}
+	return nil
 }
 
 func descriptors(texts ...string) ([]int, error) {
@@ -75,7 +88,7 @@ func descriptors(texts ...string) ([]int, error) {
 	return fds, nil
 }
 
-func discard(root int) error {
+func discard(root int, _ []string, _ *tree.Outcome) error {
 	if err := confineSelf(root); err != nil {
 		return err
 	}
@@ -83,10 +96,6 @@ func discard(root int) error {
 }
 
 func unpackInto(root int, args []string, outcome *tree.Outcome) error {
-	// Most of the memory is windows of decompressors, which stay; a collection at
-	// each doubling would let the heap be twice of that.
-	const percent = 25
-	debug.SetGCPercent(percent)
 	numbers, err := descriptors(args[0])
 	if err != nil {
 		return err

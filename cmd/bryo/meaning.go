@@ -45,6 +45,7 @@ func meanings() []meaning {
 		{"IMAGE", fromFiles, fixed("oci:")},
 		{"DIRECTORY", fromDirectories, nil},
 		{"COMPRESSION", fromNothing, fixed("gzip zstd none")},
+		{"INSTRUCTION", fromNothing, instructionWords},
 		{"VERB", fromNothing, names},
 		{"TOPIC", fromNothing, host.Topics},
 		{"SHELL", fromNothing, shells},

@@ -102,6 +102,7 @@ func (o *packOptions) packDir(dir, image string, s streams) error {
 		return err
 	}
 	defer helper.close()
+	helper.plan.Process.Caps = 1 << unix.CAP_DAC_OVERRIDE // it reads
 	root, err := fsroot.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)

@@ -59,14 +59,19 @@ func (o *packOptions) change(text string) error {
 	if key, value, found := strings.Cut(word, "="); found { // podman takes CMD=... too
 		word, rest = key, strings.TrimSpace(value+" "+rest)
 	}
-	var words []string
 	for _, i := range instructions() {
 		if strings.EqualFold(word, i.word) {
 			return i.set(&o.order.Config, strings.TrimSpace(rest))
 		}
-		words = append(words, i.word)
 	}
-	return fmt.Errorf("%q is no instruction: %s", word, strings.Join(words, ", "))
+	return fmt.Errorf("%q is no instruction of these: %s", word, strings.Join(instructionWords(), ", "))
+}
+
+func instructionWords() (words []string) {
+	for _, i := range instructions() {
+		words = append(words, i.word+"=")
+	}
+	return words
 }
 
 // parseWords reads a command line. Without a shell there are no quotes.

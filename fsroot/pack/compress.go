@@ -39,7 +39,7 @@ func (asIs) Close() error { return nil }
 // gzip compresses blocks of the same size whatever the number of processors, so
 // that the result is the same, too.
 func gzip(w io.Writer) (io.WriteCloser, error) {
-	const block, atOnce = 1 << 20, 8
+	const block, atOnce = 1 << 20, 4
 	z := pgzip.NewWriter(w)
 	return z, z.SetConcurrency(block, atOnce)
 }

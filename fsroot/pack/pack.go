@@ -127,14 +127,14 @@ func (p *packer) saved(m *ocispec.Manifest) *unpack.Saved {
 
 // write makes a small blob.
 func (p *packer) write(mediaType string, text []byte) (ocispec.Descriptor, error) {
-	return p.blob(mediaType, func(w io.Writer) error {
+	return p.blob(mediaType, func(w *counted) error {
 		_, err := io.Copy(w, bytes.NewReader(text))
 		return err
 	})
 }
 
 // blob makes a blob of what is written.
-func (p *packer) blob(mediaType string, write func(w io.Writer) error) (d ocispec.Descriptor, err error) {
+func (p *packer) blob(mediaType string, write func(w *counted) error) (d ocispec.Descriptor, err error) {
 	to, err := p.to.create()
 	if err != nil {
 		return d, err
@@ -154,7 +154,7 @@ func (p *packer) blob(mediaType string, write func(w io.Writer) error) (d ocispe
 func (p *packer) layer(dir int, upper bool) (ocispec.Descriptor, digest.Digest, error) {
 	content := digest.SHA256.Digester()
 	size := &counted{to: content.Hash()}
-	d, err := p.blob(p.how.mediaType, func(w io.Writer) error {
+	d, err := p.blob(p.how.mediaType, func(w *counted) error {
 		z, err := p.how.open(w)
 		if err != nil {
 			return err
@@ -165,11 +165,12 @@ func (p *packer) layer(dir int, upper bool) (ocispec.Descriptor, digest.Digest, 
 		if err == nil {
 			err = out.Flush()
 		}
-		return errors.Join(err, z.Close())
+		err = errors.Join(err, z.Close())
+		if err == nil && unpack.Bomb(size.n, w.n) {
+			err = fmt.Errorf("a layer of %d bytes becomes %d, which who unpacks it would take for a bomb\nfix: --compression none, or remove what is nothing but zeros", size.n, w.n)
+		}
+		return err
 	})
-	if err == nil && unpack.Bomb(size.n, d.Size) {
-		err = fmt.Errorf("a layer of %d bytes becomes %d, which who unpacks it would take for a bomb\nfix: --compression none, or remove what is nothing but zeros", size.n, d.Size)
-	}
 	return d, content.Digest(), err
 }
 

@@ -140,7 +140,7 @@ func (p *packer) addSpecial(st *unix.Stat_t, as string, depth int) error {
 	case unix.S_IFCHR:
 		if device == 0 {
 			if p.Layer.Upper {
-				return p.whiteOut(path.Join(path.Dir(as), whiteout+path.Base(as)))
+				return p.whiteOut(hidden(as))
 			}
 			return p.leaveOut(as, depth, "it is the mark of overlay file systems for what is removed")
 		}
@@ -174,38 +174,64 @@ func (p *packer) describe(fd int, st *unix.Stat_t, h *tar.Header, as string) (wh
 	if err != nil {
 		return false, pathError("list the attributes of", p.shown(as), err)
 	}
+	if p.Layer.Upper {
+		if whiteOut, err = p.overlaid(fd, names, st, as); err != nil || whiteOut && h.Typeflag != tar.TypeDir {
+			return whiteOut, err
+		}
+	}
 	sum := 0
 	for _, name := range names {
-		switch {
-		case p.Layer.Upper && (name == overlayRedirect || name == overlayMetacopy):
-			return false, pathError("pack", p.shown(as), errElsewhere)
-		case p.Layer.Upper && name == overlayWhiteout && h.Typeflag != tar.TypeDir && st.Size == 0:
-			return true, p.whiteOut(path.Join(path.Dir(as), whiteout+path.Base(as)))
-		case name != rootlessOwner && name != overlayOpaque && !settable(name):
-			continue
-		}
-		value, err := readXattr(fd, name)
-		if errors.Is(err, unix.ENODATA) {
-			continue // it was removed meanwhile
-		}
-		sum += len(name) + len(value)
-		switch {
-		case err != nil || strings.Contains(name, "=") || sum > mostXattrBytes:
-			// Capabilities of another map of ids cannot be read: EOVERFLOW.
-			p.Layer.Report.xattr(name)
-		case name == rootlessOwner:
-			p.disowned(st, h, value)
-		case name == overlayOpaque:
-			whiteOut = p.Layer.Upper && string(value) == "y" && h.Typeflag == tar.TypeDir
-		default:
-			if h.PAXRecords == nil {
-				h.PAXRecords = map[string]string{}
-			}
-			h.PAXRecords[paxXattr+name] = string(value)
+		if name == rootlessOwner || settable(name) {
+			sum += p.attribute(fd, name, mostXattrBytes-sum, st, h)
 		}
 	}
 	return whiteOut, nil
 }
+
+// attribute adds an extended attribute, if there is as much room, and returns how
+// much it takes.
+func (p *packer) attribute(fd int, name string, room int, st *unix.Stat_t, h *tar.Header) int {
+	value, err := readXattr(fd, name)
+	size := len(name) + len(value)
+	switch {
+	case errors.Is(err, unix.ENODATA): // it was removed meanwhile
+	case err != nil || strings.Contains(name, "=") || size > room:
+		// Capabilities of another map of ids cannot be read: EOVERFLOW.
+		p.Layer.Report.xattr(name)
+	case name == rootlessOwner:
+		p.disowned(st, h, value)
+	default:
+		setRecord(h, paxXattr+name, string(value))
+		return size
+	}
+	return 0
+}
+
+func setRecord(h *tar.Header, key, value string) {
+	if h.PAXRecords == nil {
+		h.PAXRecords = map[string]string{}
+	}
+	h.PAXRecords[key] = value
+}
+
+// overlaid is describe for what an overlay file system notes with its files.
+func (p *packer) overlaid(fd int, names []string, st *unix.Stat_t, as string) (whiteOut bool, err error) {
+	has := func(name string) bool { return slices.Contains(names, name) }
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	switch {
+	case has(overlayRedirect), has(overlayMetacopy):
+		return false, pathError("pack", p.shown(as), errElsewhere)
+	case has(overlayWhiteout) && !isDir && st.Size == 0:
+		return true, p.whiteOut(hidden(as))
+	case has(overlayOpaque) && isDir:
+		value, err := readXattr(fd, overlayOpaque)
+		return err == nil && string(value) == "y", nil
+	}
+	return false, nil
+}
+
+// hidden is the name that means that another one is removed.
+func hidden(as string) string { return path.Join(path.Dir(as), whiteout+path.Base(as)) }
 
 func readXattr(fd int, name string) ([]byte, error) {
 	const most = 64 << 10 // xattr(7)

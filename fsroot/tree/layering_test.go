@@ -92,9 +92,23 @@ func TestLayering(t *testing.T) {
 	if got := kinds(entries); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	checkEntries(t, entries, l.Before)
+	left := strings.Join(l.Report.Left, "\n")
+	for _, want := range []string{"/b/.wh.two: ", "/socket: ", "/a/sda: "} {
+		if !strings.Contains(left, want) {
+			t.Errorf("%q is not in %s", want, left)
+		}
+	}
+	if l.Report.LeftSum != 3 || l.Report.Xattrs["user.a=b"] != 1 && len(l.Report.Xattrs) != 0 {
+		t.Errorf("%+v", l.Report)
+	}
+}
+
+func checkEntries(t *testing.T, entries []*tar.Header, before time.Time) {
+	t.Helper()
 	for _, h := range entries {
 		switch {
-		case h.ModTime.After(l.Before):
+		case h.ModTime.After(before):
 			t.Errorf("%s is of %v", h.Name, h.ModTime)
 		case h.Name == "aa" && (h.PAXRecords[paxXattr+"user.x"] != "\x00y" || !h.ModTime.Equal(time.Unix(100, 5))):
 			t.Errorf("aa: %q, %v", h.PAXRecords, h.ModTime)
@@ -104,15 +118,6 @@ func TestLayering(t *testing.T) {
 				t.Errorf("%s has %s", h.Name, key)
 			}
 		}
-	}
-	left := strings.Join(l.Report.Left, "\n")
-	for _, want := range []string{"/b/.wh.two: ", "/socket: ", "/a/sda: "} {
-		if !strings.Contains(left, want) {
-			t.Errorf("%q is not in %s", want, left)
-		}
-	}
-	if l.Report.LeftSum != 3 || l.Report.Xattrs["user.a=b"] != 1 && len(l.Report.Xattrs) != 0 {
-		t.Errorf("%+v", l.Report)
 	}
 }
 

@@ -36,24 +36,27 @@ func parseOwnerNote(b []byte) (uid, gid uint32, ok bool) {
 // parseDevices reads what Report.device writes. Lines that it would not write are
 // left out.
 func parseDevices(note string) (list []*tar.Header) {
-	const fields, bits = 5, 0o7777
 	for line := range strings.SplitSeq(note, "\n") {
-		parts := strings.SplitN(line, " ", fields)
-		if len(parts) != fields || len(list) == mostDevices {
-			continue
-		}
-		h := &tar.Header{Format: tar.FormatPAX, Name: strings.TrimPrefix(path.Clean("/"+parts[4]), "/")}
-		kinds := map[string]byte{"c": tar.TypeChar, "b": tar.TypeBlock}
-		h.Typeflag = kinds[parts[0]]
-		_, err := fmt.Sscanf(strings.Join(parts[1:4], " "), "%d:%d %o %d:%d", &h.Devmajor, &h.Devminor, &h.Mode, &h.Uid, &h.Gid)
-		proper := err == nil && h.Typeflag != 0 && h.Name != "" && len(h.Name) <= longestPath && isID(h.Uid) && isID(h.Gid) &&
-			min(h.Devmajor, h.Devminor, h.Mode) >= 0 && max(h.Devmajor, h.Devminor) <= math.MaxUint32 &&
-			!strings.HasPrefix(path.Base(h.Name), whiteout) && !strings.Contains(h.Name, "\x00")
-		if h.Mode &= bits; proper {
+		if h, ok := parseDevice(line); ok && len(list) < mostDevices {
 			list = append(list, h)
 		}
 	}
 	return list
+}
+
+func parseDevice(line string) (*tar.Header, bool) {
+	const fields, bits = 5, 0o7777
+	parts := strings.SplitN(line, " ", fields)
+	if len(parts) != fields {
+		return nil, false
+	}
+	kinds := map[string]byte{"c": tar.TypeChar, "b": tar.TypeBlock}
+	h := &tar.Header{Format: tar.FormatPAX, Typeflag: kinds[parts[0]], Name: strings.TrimPrefix(path.Clean("/"+parts[4]), "/")}
+	_, err := fmt.Sscanf(strings.Join(parts[1:4], " "), "%d:%d %o %d:%d", &h.Devmajor, &h.Devminor, &h.Mode, &h.Uid, &h.Gid)
+	numbers := err == nil && isID(h.Uid) && isID(h.Gid) && min(h.Devmajor, h.Devminor, h.Mode) >= 0 && max(h.Devmajor, h.Devminor) <= math.MaxUint32
+	name := h.Name != "" && len(h.Name) <= longestPath && !strings.HasPrefix(path.Base(h.Name), whiteout) && !strings.Contains(h.Name, "\x00")
+	h.Mode &= bits
+	return h, h.Typeflag != 0 && numbers && name
 }
 
 // harmless are the devices that every root has, and that give nothing away. The
@@ -82,7 +85,7 @@ func (p *packer) addNoted(root int) error {
 	defer unix.Close(fd)
 	note, err := readXattr(fd, noteDevices)
 	if err != nil {
-		return nil //nolint:nilerr // there is none, or no room for one
+		return nil // there is none, or no room for one
 	}
 	written := map[string]bool{}
 	for _, h := range parseDevices(string(note)) {

@@ -102,10 +102,15 @@ func (p *packer) add(dir int, name, as string, depth int) error {
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		return p.named("stat", as, err)
 	}
-	kind := st.Mode & unix.S_IFMT
-	switch {
-	case kernels:
+	if kernels {
 		return p.leaveOut(as, depth, "the kernel makes it up")
+	}
+	return p.addKind(dir, name, &st, as, depth)
+}
+
+// addKind is add for all but links, which are written.
+func (p *packer) addKind(dir int, name string, st *unix.Stat_t, as string, depth int) error {
+	switch kind := st.Mode & unix.S_IFMT; {
 	case kind == unix.S_IFLNK:
 		return nil
 	case kind == unix.S_IFREG:
@@ -113,7 +118,7 @@ func (p *packer) add(dir int, name, as string, depth int) error {
 	case kind == unix.S_IFDIR:
 		return p.addDir(dir, name, as, depth)
 	case p.Layer != nil:
-		return p.addSpecial(&st, as, depth)
+		return p.addSpecial(st, as, depth)
 	default:
 		return p.leaveOut(as, depth, "it is a device, a pipe or a socket")
 	}

@@ -215,7 +215,7 @@ func TestDockerArchive(t *testing.T) {
 	whole := func(change func(files)) files {
 		f := files{
 			one + ".json": config, one + ".tar": lower, other + "/layer.tar": "-> ../" + one + "x.tar", one + "x.tar": upper,
-			"manifest.json": encoded(t, []saved{{Config: one + ".json", RepoTags: []string{"localhost/web:1"}, Layers: []string{one + ".tar", other + "/layer.tar"}}}),
+			"manifest.json": encoded(t, []Saved{{Config: one + ".json", RepoTags: []string{"localhost/web:1"}, Layers: []string{one + ".tar", other + "/layer.tar"}}}),
 		}
 		change(f)
 		return f
@@ -234,7 +234,7 @@ func TestDockerArchive(t *testing.T) {
 		{"a link out", "", func(f files) { f[other+"/layer.tar"] = "-> /etc/passwd" }, "no such file"},
 		{"no configuration", "", func(f files) { delete(f, one+".json") }, "no such file"},
 		{"more layers than digests", "", func(f files) {
-			f["manifest.json"] = encoded(t, []saved{{Config: one + ".json", Layers: []string{one + ".tar", one + ".tar", one + ".tar"}}})
+			f["manifest.json"] = encoded(t, []Saved{{Config: one + ".json", Layers: []string{one + ".tar", one + ".tar", one + ".tar"}}})
 		}, "3 layers"},
 		{"none", "", func(f files) { f["manifest.json"] = "[]" }, "no image"},
 		{"no list", "", func(f files) { f["manifest.json"] = "7" }, "manifest.json"},
