@@ -133,11 +133,36 @@ func runRename(args []string, s streams) int {
 	return report(s, err)
 }
 
-// runPrune forgets all containers that have ended.
+const pruneAbout = `With --images, images go instead that have no name and that no container is of; with --all, too, those that have one.
+Layers that no image needs go with them, and what killed commands have left.`
+
+func pruneFlags(s streams) (flags *pflag.FlagSet, images, all *bool) {
+	flags = verbFlags("prune", s)
+	return flags, flags.Bool("images", false, "remove images without a name, instead of containers"),
+		flags.BoolP("all", "a", false, "with --images: all that no container is of")
+}
+
+func pruneSyntax() *pflag.FlagSet {
+	flags, _, _ := pruneFlags(streams{})
+	return flags
+}
+
+// runPrune forgets all containers that have ended, or removes images.
 func runPrune(args []string, s streams) int {
-	flags := verbFlags("prune", s)
-	if err := parse(flags, args); err != nil {
+	flags, images, all := pruneFlags(s)
+	err := parse(flags, args)
+	switch {
+	case err != nil:
+	case flags.NArg() > 0:
+		err = errors.New("prune takes no arguments\nfix: bryo prune")
+	case *all && !*images:
+		err = errors.New("--all goes with --images\nfix: bryo prune, or bryo prune --images --all")
+	}
+	if err != nil {
 		return report(s, err)
+	}
+	if *images {
+		return pruneImages(*all, s)
 	}
 	return eachEntry(s, choice{flags: flags, all: true, are: over}, func(e *state.Entry) error { return remove(e, false) })
 }

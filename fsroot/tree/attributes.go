@@ -113,7 +113,7 @@ func (m *Image) setXattrs(fd int, h *tar.Header) error {
 			continue
 		}
 		if !settable(name) {
-			m.Report.xattr(name)
+			m.Report.xattr(name, 1)
 			continue
 		}
 		err := unix.Fsetxattr(fd, name, []byte(value), 0)
@@ -121,7 +121,7 @@ func (m *Image) setXattrs(fd int, h *tar.Header) error {
 		case err == nil && name == aclDefault:
 			m.inherits = true
 		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.E2BIG), errors.Is(err, unix.ERANGE):
-			m.Report.xattr(name)
+			m.Report.xattr(name, 1)
 		case err != nil:
 			return fmt.Errorf("set the attribute %s: %w", name, err)
 		}
@@ -133,7 +133,7 @@ func (m *Image) setXattrs(fd int, h *tar.Header) error {
 func (m *Image) countXattrs(h *tar.Header) {
 	for key := range h.PAXRecords {
 		if name, is := strings.CutPrefix(key, paxXattr); is && name != labels {
-			m.Report.xattr(name)
+			m.Report.xattr(name, 1)
 		}
 	}
 }
@@ -152,7 +152,7 @@ func settable(name string) bool {
 
 // clearXattrs takes away what a lower layer has given to a directory.
 func clearXattrs(fd int) error {
-	names, err := listXattrs(fd)
+	names, err := xattrNames(fd)
 	if err != nil {
 		return err
 	}
@@ -167,8 +167,8 @@ func clearXattrs(fd int) error {
 	return nil
 }
 
-// listXattrs is sorted. A file system without attributes has none.
-func listXattrs(fd int) ([]string, error) {
+// xattrNames is sorted. A file system without attributes has none.
+func xattrNames(fd int) ([]string, error) {
 	const most = 64 << 10 // listxattr(2)
 	list := make([]byte, most)
 	n, err := unix.Flistxattr(fd, list)

@@ -159,7 +159,6 @@ func (p *packer) addSpecial(st *unix.Stat_t, as string, depth int) error {
 // Notes of overlay file systems that are mounted in a user namespace:
 // Documentation/filesystems/overlayfs.rst.
 const (
-	overlayOpaque   = "user.overlay.opaque"
 	overlayWhiteout = "user.overlay.whiteout"
 	overlayRedirect = "user.overlay.redirect"
 	overlayMetacopy = "user.overlay.metacopy"
@@ -170,7 +169,7 @@ var errElsewhere = errors.New("its content is in another layer, under another na
 // describe adds what a file has beside its content. It says whether a file was a
 // whiteout, and has written that, or a directory is opaque.
 func (p *packer) describe(fd int, st *unix.Stat_t, h *tar.Header, as string) (whiteOut bool, err error) {
-	names, err := listXattrs(fd)
+	names, err := xattrNames(fd)
 	if err != nil {
 		return false, pathError("list the attributes of", p.shown(as), err)
 	}
@@ -197,7 +196,7 @@ func (p *packer) attribute(fd int, name string, room int, st *unix.Stat_t, h *ta
 	case errors.Is(err, unix.ENODATA): // it was removed meanwhile
 	case err != nil || strings.Contains(name, "=") || size > room:
 		// Capabilities of another map of ids cannot be read: EOVERFLOW.
-		p.Layer.Report.xattr(name)
+		p.Layer.Report.xattr(name, 1)
 	case name == rootlessOwner:
 		p.disowned(st, h, value)
 	default:

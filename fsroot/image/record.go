@@ -1,0 +1,129 @@
+package image
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Image is what is known of an image.
+type Image struct {
+	ID       string    // the sha256 of its configuration, in hexadecimal digits, as podman has it
+	Digest   string    `json:",omitempty"` // its manifest's, as in sha256:HEX, if it has one
+	Created  time.Time `json:",omitzero"`  // as it says itself
+	Imported time.Time // when it came on the shelf
+	Size     int64     // of the files of all layers, holes among them
+	Platform Platform
+	Config   Config
+	DiffIDs  []string // the digests of its layers, the lowest first
+	// Layers are the names of the directories to stack, the lowest first: not
+	// those that a higher one hides, and perhaps one more at the top.
+	Layers []string
+	Names  []string `json:"-"` // in full, sorted
+}
+
+// Platform is what an image runs on, in Go's words.
+type Platform struct {
+	OS           string `json:"os,omitempty"`
+	Architecture string `json:"architecture,omitempty"`
+	Variant      string `json:"variant,omitempty"`
+}
+
+// Config is what an image says of the commands that run in it: config.md of
+// the image specification.
+type Config struct {
+	User         string              `json:",omitempty"`
+	ExposedPorts map[string]struct{} `json:",omitempty"` // as in 80/tcp
+	Env          []string            `json:",omitempty"`
+	Entrypoint   []string            `json:",omitempty"`
+	Cmd          []string            `json:",omitempty"`
+	Volumes      map[string]struct{} `json:",omitempty"`
+	WorkingDir   string              `json:",omitempty"`
+	Labels       map[string]string   `json:",omitempty"`
+	StopSignal   string              `json:",omitempty"`
+}
+
+// LayerName is the name of a layer's directory. It is short, as the names of
+// all layers have to fit in one page of mount options: 127 of them do.
+func LayerName(diffID string) string { return shortName(diffID) }
+
+func shortName(text string) string {
+	const enough = 16 // bytes, against somebody who makes two of the same name
+	sum := sha256.Sum256([]byte(text))
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:enough]))
+}
+
+// mapName is the name of the directory of the layers under a map of ids.
+func mapName(idMap string) string {
+	const enough = 8
+	sum := sha256.Sum256([]byte(idMap))
+	return hex.EncodeToString(sum[:enough])
+}
+
+// isID tells an image's id.
+func isID(text string) bool { return len(text) == 2*sha256.Size && only(text, hexes) }
+
+// HasLayer says whether a layer is on the shelf, for images under a map of ids:
+// by its digest as it comes, as in sha256:HEX.
+func (s *Shelf) HasLayer(digest, idMap string) bool {
+	target := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(s.Fd(), digestName(digest), target)
+	if !isDigest(digest) || err != nil {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Fstatat(s.Fd(), LayersDir(idMap)+"/"+LayerName(string(target[:n])), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
+// NoteDigest notes what is in a layer as it comes, once it was read.
+func (s *Shelf) NoteDigest(digest, diffID string) error {
+	if !isDigest(digest) || !isDigest(diffID) {
+		return nil
+	}
+	err := unix.Symlinkat(diffID, s.Fd(), digestName(digest))
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return os.NewSyscallError("symlink", err)
+}
+
+func digestName(digest string) string {
+	return DigestsDir + "/" + strings.Replace(digest, ":", "-", 1)
+}
+
+// AddBlob keeps a manifest or a configuration, and says what its sha256 is.
+func (s *Shelf) AddBlob(data []byte) (hexadecimal string, err error) {
+	sum := sha256.Sum256(data)
+	hexadecimal = hex.EncodeToString(sum[:])
+	var st unix.Stat_t
+	name := BlobsDir + "/" + hexadecimal
+	if err := unix.Fstatat(s.Fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Size == int64(len(data)) {
+		return hexadecimal, nil
+	}
+	return hexadecimal, s.WriteFile(name, data)
+}
+
+// Blob reads a manifest or a configuration by its sha256.
+func (s *Shelf) Blob(hexadecimal string) ([]byte, error) {
+	if !isID(hexadecimal) {
+		return nil, fmt.Errorf("%q is no sha256", hexadecimal)
+	}
+	f, err := s.OpenFile(BlobsDir+"/"+hexadecimal, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if sum := sha256.Sum256(data); err == nil && hex.EncodeToString(sum[:]) != hexadecimal {
+		err = fmt.Errorf("%s of the shelf is damaged", f.Name())
+	}
+	return data, err
+}
