@@ -1,0 +1,97 @@
+package fsroot
+
+import (
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/rootless/program"
+)
+
+// Where the parts of a stack are, in a tmpfs that its overlay covers and that
+// goes with the host's file systems: see enter.
+const (
+	stackedLayers = "layers" // a read-only clone of Stack.Dir
+	stackedOwn    = "own"    // a clone of the container's own directory
+	stackedUpper  = "upper"  // in there, or, for Plan.Layer, in the tmpfs itself
+	stackedWork   = "work"
+)
+
+// prepareStack takes the layers and the container's own directory. It is not
+// possible to write to the one that has the layers through this clone of it.
+func (b *Builder) prepareStack() {
+	pl := b.plan
+	b.p.Step("clone", "the layers in "+pl.Stack.Dir.Path)
+	b.stacked = b.p.OpenTree("layers", program.CWD(), pl.Stack.Dir.Path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	b.expectSame(b.stacked, pl.Stack.Dir.ID)
+	b.restrict(b.stacked, pl.attributes()|unix.MOUNT_ATTR_RDONLY)
+	b.restrict(b.root, pl.attributes())
+}
+
+// stackImage makes the root of an image's layers. Overlay looks the names of its
+// parts up from the working directory, so that no path of the host is parsed as
+// options, and layers have names of one byte, which lead to their own.
+func (b *Builder) stackImage() {
+	b.p.Step("attach", "the image's layers")
+	under := b.tmpfs(0o755, 0, 0)
+	b.p.MoveMount(under, b.attachPoint)
+	b.putUnder(under, stackedLayers, b.stacked)
+	upper, work := stackedUpper, stackedWork
+	if b.plan.Layer {
+		b.p.Mkdirat(under, upper, 0o755)
+		b.p.Mkdirat(under, work, 0o755)
+	} else {
+		b.putUnder(under, stackedOwn, b.root)
+		upper, work = stackedOwn+"/"+upper, stackedOwn+"/"+work
+	}
+	names := layerNames(max(1, len(b.plan.Stack.Layers)))
+	for i, layer := range b.plan.Stack.Layers {
+		b.p.Symlinkat(stackedLayers+"/"+layer, under, names[i])
+	}
+	if len(b.plan.Stack.Layers) == 0 {
+		b.p.Mkdirat(under, names[0], 0o755)
+	}
+	b.p.Fchdir(under)
+	slices.Reverse(names) // overlay wants the topmost first
+	var flags []string
+	if b.plan.Stack.Volatile && !b.plan.Layer {
+		flags = append(flags, "volatile")
+	}
+	b.root = b.overlayOf(strings.Join(names, ":"), upper, work, b.plan.attributes(), flags...)
+	b.p.MoveMount(b.root, b.attachPoint)
+}
+
+func (b *Builder) putUnder(under program.Arg, name string, mount program.Arg) {
+	b.p.Mkdirat(under, name, 0o755)
+	b.p.MoveMount(mount, b.p.Openat(name, under, name, openPath|unix.O_DIRECTORY, 0))
+}
+
+// layerNames are n different names of one byte each, without what a path or
+// overlay's options give a meaning to.
+func layerNames(n int) []string {
+	var names []string
+	for c := byte('!'); len(names) < n; c++ {
+		if c < 0x7f && !strings.ContainsRune("./:,\\", rune(c)) || c > 0xa0 {
+			names = append(names, string([]byte{c}))
+		}
+	}
+	return names
+}
+
+// makeDirs makes the directories that the root has not.
+func (b *Builder) makeDirs() {
+	for _, d := range b.plan.Dirs {
+		b.p.Step("make", d.Path)
+		above, name := b.root, d.Path[1:]
+		for _, p := range parents(d.Path) {
+			b.makeDir(above, p)
+			above = b.lookup(p, unix.O_DIRECTORY)
+			name = d.Path[1+len(p)+1:]
+		}
+		b.p.Mkdirat(above, name, 0o755)
+		there := b.p.SkipOn(program.Errno(unix.EEXIST), program.Errno(unix.EROFS))
+		b.p.Syscall(unix.SYS_FCHOWNAT, above, program.Text(name), program.Num(d.UID), program.Num(d.GID), program.Num(unix.AT_SYMLINK_NOFOLLOW))
+		b.p.Land(there)
+	}
+}
