@@ -34,6 +34,7 @@ type layer struct {
 // floors has every package of the tree; what is below tests may import all.
 func floors() []layer {
 	ends := []string{"cmd/bryo-net", "cmd/bryo-image"}
+	images := []string{"fsroot/shelf", "cmd/bryo-image"}
 	return []layer{
 		{pkg: "rootless/program", floor: 0, only: []string{"golang.org/x/sys"}},
 
@@ -53,10 +54,11 @@ func floors() []layer {
 		{pkg: "netslirp/dns", floor: 2.5, users: ends},
 		{pkg: "netslirp/ports", floor: 2.5, users: ends},
 		{pkg: "netslirp/peers", floor: 2.5, users: ends},
-		{pkg: "fsroot/unpack", floor: 2.5, users: ends},
-		{pkg: "fsroot/shelf", floor: 2.5, users: ends},
+		{pkg: "fsroot/unpack", floor: 2.5, users: images},
+		{pkg: "fsroot/shelf", floor: 2.6, users: ends},
 
-		{pkg: "fsroot/tree", floor: 2.25, users: []string{"cmd/bryo", "cmd/bryo-image", "fsroot/unpack"}, only: []string{"golang.org/x/sys"}},
+		{pkg: "fsroot/tree", floor: 2.25, users: append(images, "cmd/bryo", "fsroot/unpack"), only: []string{"golang.org/x/sys"}},
+		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo"), only: []string{"golang.org/x/sys"}},
 
 		{pkg: "rootless", floor: 3},
 

@@ -1,0 +1,139 @@
+package image
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Reference is a name of an image in full, as in docker.io/library/debian:latest.
+type Reference struct {
+	Registry, Repository string
+	Tag                  string // "" only if there is a digest
+	Digest               string // as in sha256:HEX, or ""
+}
+
+// String is the reference as it is kept.
+func (r Reference) String() string {
+	text := r.Registry + "/" + r.Repository
+	if r.Tag != "" {
+		text += ":" + r.Tag
+	}
+	if r.Digest != "" {
+		text += "@" + r.Digest
+	}
+	return text
+}
+
+// What a reference without a registry or a tag means.
+const (
+	hub       = "docker.io"
+	official  = "library/"
+	local     = "localhost"
+	latest    = "latest"
+	mostBytes = 255 // of a registry with a repository
+	mostTag   = 128
+)
+
+// Parse reads a reference as its user writes it: debian is
+// docker.io/library/debian:latest, as with podman and docker.
+func Parse(text string) (Reference, error) {
+	name, digest, hasDigest := strings.Cut(text, "@")
+	r := Reference{Registry: hub, Digest: digest}
+	if hasDigest && !isDigest(digest) {
+		return r, errReference(text, "what follows the @ is no digest")
+	}
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		if name, r.Tag = name[:i], name[i+1:]; !isTag(r.Tag) {
+			return r, errReference(text, "what follows the colon is no tag")
+		}
+	} else if !hasDigest {
+		r.Tag = latest
+	}
+	r.Repository = name
+	if first, rest, more := strings.Cut(name, "/"); more && isRegistry(first) {
+		r.Registry, r.Repository = first, rest
+	}
+	if r.Registry == "index.docker.io" {
+		r.Registry = hub
+	}
+	if r.Registry == hub && !strings.Contains(r.Repository, "/") {
+		r.Repository = official + r.Repository
+	}
+	if len(r.Registry)+1+len(r.Repository) > mostBytes || !isHost(r.Registry) || !isRepository(r.Repository) {
+		return r, errReference(text, "it has lower-case letters, digits and - _ . between slashes")
+	}
+	return r, nil
+}
+
+func errReference(text, why string) error {
+	const most = 80
+	return fmt.Errorf("%.*q is no name of an image: %s\nfix: write it as in debian, or registry.example:5000/team/web:1.2", most, text, why)
+}
+
+// isRegistry tells a registry from the first part of a repository, as docker does.
+func isRegistry(first string) bool {
+	return first == local || strings.ContainsAny(first, ".:") || strings.ToLower(first) != first
+}
+
+func only(text, chars string) bool { return strings.Trim(text, chars) == "" }
+
+const (
+	digits = "0123456789"
+	lower  = "abcdefghijklmnopqrstuvwxyz"
+	upper  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	hexes  = digits + "abcdef"
+)
+
+func isHost(host string) bool {
+	name, port, hasPort := strings.Cut(host, ":")
+	if strings.HasPrefix(host, "[") { // an IPv6 address
+		end := strings.IndexByte(host, ']')
+		if end < 0 {
+			return false
+		}
+		port, hasPort = strings.CutPrefix(host[end+1:], ":")
+		return only(host[1:end], digits+"abcdefABCDEF:") && end > 1 && (hasPort && port != "" && only(port, digits) || host[end+1:] == "")
+	}
+	if hasPort && (port == "" || !only(port, digits)) {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || !only(label, lower+upper+digits+"-") || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// isRepository wants parts that begin and end with a letter or digit, with one
+// separator between, or several of -.
+func isRepository(repository string) bool {
+	for part := range strings.SplitSeq(repository, "/") {
+		words := strings.FieldsFunc(part, func(c rune) bool { return strings.ContainsRune("._-", c) })
+		for i, word := range words {
+			if !only(word, lower+digits) {
+				return false
+			}
+			gap, rest, _ := strings.Cut(part, word)
+			if part = rest; i == 0 && gap != "" || i > 0 && !isSeparator(gap) {
+				return false
+			}
+		}
+		if len(words) == 0 || part != "" {
+			return false
+		}
+	}
+	return true
+}
+
+func isSeparator(gap string) bool { return gap == "." || gap == "_" || gap == "__" || only(gap, "-") }
+
+func isTag(tag string) bool {
+	return tag != "" && len(tag) <= mostTag && only(tag, lower+upper+digits+"_.-") && !strings.ContainsRune(".-", rune(tag[0]))
+}
+
+func isDigest(text string) bool {
+	algorithm, sum, _ := strings.Cut(text, ":")
+	const short, long = 64, 128
+	return (algorithm == "sha256" && len(sum) == short || algorithm == "sha512" && len(sum) == long) && only(sum, hexes)
+}
