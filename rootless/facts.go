@@ -63,6 +63,7 @@ type Kernel struct {
 // RootFacts is what the root file system holds.
 type RootFacts struct {
 	Source  fsroot.Source
+	Layers  fsroot.Source // what has the layers of an image; Source is the container's own directory then
 	Empty   bool
 	Foreign bool           // something else: no programs, and not the command
 	Missing []string       // mount points that are not there and cannot be made in place
