@@ -53,8 +53,8 @@ type File struct {
 // Dir is a directory that is made where the root has none, as an image's working
 // directory, for whoever is to work in it.
 type Dir struct {
-	Path     string
-	UID, GID uint32
+	Path string
+	Owner
 }
 
 // Stack is a root that is layers of an image, stacked by overlay, with what the
@@ -64,7 +64,17 @@ type Stack struct {
 	Dir      Source   // has the layers
 	Layers   []string // their names there, the lowest first
 	Volatile bool     // nobody reads upper again, so that nothing has to reach the disk
+	Top      *Top     `json:",omitempty"` // of the topmost layer, which upper becomes like that is new
 }
+
+// Top is the root directory of a layer.
+type Top struct {
+	Owner
+	Mode uint32
+}
+
+// Owner is a user and a group of the container.
+type Owner struct{ UID, GID uint32 }
 
 // MostLayers is how many a stack can have: as many as have names that fit in
 // the 255 bytes that fsconfig(2) takes for an option.

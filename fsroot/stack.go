@@ -43,6 +43,10 @@ func (b *Builder) stackImage() {
 		b.p.Mkdirat(under, work, 0o755)
 	} else {
 		b.putUnder(under, stackedOwn, b.root)
+		if top := b.plan.Stack.Top; top != nil {
+			b.chown(b.root, upper, top.Owner)
+			b.p.Syscall(unix.SYS_FCHMODAT, b.root, program.Text(upper), program.Num(top.Mode))
+		}
 		upper, work = stackedOwn+"/"+upper, stackedOwn+"/"+work
 	}
 	names := layerNames(max(1, len(b.plan.Stack.Layers)))
@@ -91,7 +95,11 @@ func (b *Builder) makeDirs() {
 		}
 		b.p.Mkdirat(above, name, 0o755)
 		there := b.p.SkipOn(program.Errno(unix.EEXIST), program.Errno(unix.EROFS))
-		b.p.Syscall(unix.SYS_FCHOWNAT, above, program.Text(name), program.Num(d.UID), program.Num(d.GID), program.Num(unix.AT_SYMLINK_NOFOLLOW))
+		b.chown(above, name, d.Owner)
 		b.p.Land(there)
 	}
+}
+
+func (b *Builder) chown(dir program.Arg, name string, o Owner) {
+	b.p.Syscall(unix.SYS_FCHOWNAT, dir, program.Text(name), program.Num(o.UID), program.Num(o.GID), program.Num(unix.AT_SYMLINK_NOFOLLOW))
 }

@@ -48,6 +48,12 @@ func (u *Union) Close() error {
 	return errors.Join(errs...)
 }
 
+// Stat looks at the root directory of a layer; 0 is the topmost.
+func (u *Union) Stat(layer int) (st unix.Stat_t, err error) {
+	err = unix.Fstat(u.layers[layer], &st)
+	return st, err
+}
+
 // place is what a path leads to: a directory of each of these layers, which show
 // as one, or a file of one layer.
 type place struct {
@@ -137,40 +143,90 @@ func (u *Union) find(unsafePath string) (*place, error) {
 	return above[len(above)-1], nil
 }
 
-// look finds a name in a directory. What is no directory hides all below it, as
-// does one that is opaque, and a whiteout: overlayfs.rst.
+// look finds a name in a directory.
 func (u *Union) look(dir *place, name string) (*place, error) {
 	found := &place{path: path.Join(dir.path, name)}
-	for _, i := range dir.in {
-		fd, err := u.open(i, found.path, unix.O_PATH)
+	fds, in, err := u.shown(dir.in, found.path)
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(fds)
+	if len(fds) == 0 {
+		return nil, unix.ENOENT
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fds[0], &st)
+	found.in, found.mode = in, st.Mode
+	return found, err
+}
+
+// OpenDir opens a directory in all layers that show in it, the topmost first, as
+// O_PATH. The caller closes them.
+func (u *Union) OpenDir(unsafePath string) ([]int, error) {
+	p, err := u.find(unsafePath)
+	if err != nil {
+		return nil, err
+	}
+	if p.mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil, unix.ENOTDIR
+	}
+	fds, _, err := u.shown(p.in, p.path)
+	return fds, err
+}
+
+// shown opens a path of layers in those of them that show in it: one for a file.
+func (u *Union) shown(in []int, path string) (fds, of []int, err error) {
+	var layers []int
+	for _, i := range in {
+		layers = append(layers, u.layers[i])
+	}
+	fds, indices, err := merged(layers, path)
+	for _, i := range indices {
+		of = append(of, in[i])
+	}
+	return fds, of, err
+}
+
+// Merged opens a name of a directory that is open in several layers, the topmost
+// first, in those that show in it, as O_PATH. The caller closes them.
+func Merged(dirs []int, name string) (fds []int, err error) {
+	fds, _, err = merged(dirs, name)
+	return fds, err
+}
+
+// merged is what overlayfs.rst says: what is no directory hides all below it, as
+// does one that is opaque, and a whiteout, which is a device 0:0.
+func merged(dirs []int, path string) (fds, of []int, err error) {
+	for i, dir := range dirs {
+		fd, err := openBeneath(dir, path, unix.O_PATH)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
 		var st unix.Stat_t
-		err = unix.Fstat(fd, &st)
-		opaque := isOpaque(fd)
-		if err = errors.Join(err, unix.Close(fd)); err != nil {
-			return nil, err
+		if err == nil {
+			err = unix.Fstat(fd, &st)
+			fds, of = append(fds, fd), append(of, i)
+		}
+		if err != nil {
+			closeAll(fds)
+			return nil, nil, err
 		}
 		kind := st.Mode & unix.S_IFMT
-		if len(found.in) > 0 && kind != unix.S_IFDIR || kind == unix.S_IFCHR && st.Rdev == 0 {
-			break
+		if len(fds) > 1 && kind != unix.S_IFDIR || kind == unix.S_IFCHR && st.Rdev == 0 {
+			closeAll(fds[len(fds)-1:])
+			return fds[:len(fds)-1], of[:len(of)-1], nil
 		}
-		if len(found.in) == 0 {
-			found.mode = st.Mode
-		}
-		found.in = append(found.in, i)
-		if kind != unix.S_IFDIR || opaque {
+		if kind != unix.S_IFDIR || isOpaque(fd) {
 			break
 		}
 	}
-	if len(found.in) == 0 {
-		return nil, unix.ENOENT
+	return fds, of, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
 	}
-	return found, nil
 }
 
 // isOpaque says whether a directory hides those below it.
@@ -181,13 +237,18 @@ func isOpaque(fd int) bool {
 }
 
 func (u *Union) open(layer int, path string, flags uint64) (int, error) {
+	return openBeneath(u.layers[layer], path, flags)
+}
+
+// openBeneath opens a path without links below a directory.
+func openBeneath(dir int, path string, flags uint64) (int, error) {
 	how := unix.OpenHow{
 		Flags:   flags | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
 	}
 	const tries = 100
 	for try := 0; ; try++ {
-		fd, err := unix.Openat2(u.layers[layer], path, &how)
+		fd, err := unix.Openat2(dir, path, &how)
 		if raced := errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR); !raced || try == tries {
 			return fd, err
 		}

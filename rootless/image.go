@@ -17,8 +17,8 @@ import (
 type ImageRoot struct {
 	Name     string   // as it was asked for
 	ID       string   // of the image
-	Dir      string   // absolute: has the layers
-	Layers   []string // their names there, the lowest first
+	Shelf    string   // absolute: has the layers, for each map of ids
+	Layers   []string // their names, the lowest first
 	Own      string   // absolute: the container's own directory
 	Flat     bool     `json:",omitempty"` // that has a copy of all, instead of what is written
 	Volatile bool     `json:",omitempty"` // what is written is not kept
@@ -35,6 +35,13 @@ const (
 
 // Volume is where the container's own directory has the directory of a volume.
 func (r *ImageRoot) Volume(i int) string { return fmt.Sprintf("%s/%s/%d", r.Own, VolumeDir, i) }
+
+// IDMap is the map of ids that a container of this Spec has, as idmap.Maps.Text.
+func IDMap(spec *Spec, facts *Facts) (string, error) {
+	pl := &Plan{Self: facts.Self, Helpers: facts.Helpers}
+	err := compileIDs(spec, facts, pl)
+	return pl.IDs.Maps.Text(), err
+}
 
 // Given is what the user said himself where the zero value of a Spec cannot tell.
 type Given struct {
@@ -125,5 +132,13 @@ func compileImage(spec *Spec, facts *Facts, pl *Plan) error {
 		return fmt.Errorf("image %s has %d layers; overlay takes at most %d\nfix: unpack it, and run the directory: bryo unpack", from.Name, len(from.Layers), fsroot.MostLayers)
 	}
 	pl.Root.Stack = &fsroot.Stack{Dir: facts.Root.Layers, Layers: from.Layers, Volatile: from.Volatile}
+	if top := facts.Root.Top; top != nil {
+		uid, hasUID := pl.IDs.Maps.UID.ToContainer(top.Owner.UID)
+		gid, hasGID := pl.IDs.Maps.GID.ToContainer(top.Owner.GID)
+		if !hasUID || !hasGID {
+			uid, gid = pl.Builder()
+		}
+		pl.Root.Stack.Top = &fsroot.Top{Owner: fsroot.Owner{UID: uid, GID: gid}, Mode: top.Mode}
+	}
 	return nil
 }

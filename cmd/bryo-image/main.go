@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/fsroot"
 	"bryo/fsroot/tree"
 	"bryo/fsroot/unpack"
 )
@@ -24,15 +25,16 @@ func main() { os.Exit(run(os.Args[1:])) }
 //
 //	bryo-image unpack ROOT REPORT IMAGE REFERENCE BYTES ENTRIES IDMAP
 //	bryo-image discard ROOT REPORT
+//	bryo-image merge ROOT REPORT LAYERS PATH [NAME...]
 //
 // What comes of it goes to REPORT, as JSON.
 func run(args []string) int {
 	// A terminal sends its signals to all in front of it; it is for bryo to decide.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
-	const fixed, most = 3, 8
+	const fixed = 3
 	var fds [2]int
 	err := errors.New("bryo starts this program; there is nothing to do by hand")
-	if len(args) == fixed && args[0] == "discard" || len(args) == most && args[0] == "unpack" {
+	if known(args) {
 		fds, err = descriptors(args[1], args[2])
 	}
 	if err != nil {
@@ -40,9 +42,12 @@ func run(args []string) int {
 		return 1
 	}
 	var outcome tree.Outcome
-	if args[0] == "discard" {
+	switch args[0] {
+	case "discard":
 		err = discard(fds[0])
-	} else {
+	case "merge":
+		err = merge(fds[0], args[fixed:])
+	default:
 		err = unpackInto(fds[0], args[fixed:], &outcome)
 	}
 	if err != nil {
@@ -53,6 +58,23 @@ func run(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// known tells an order of bryo's by how many words it has.
+func known(args []string) bool {
+	const discards, unpacks, merges = 3, 8, 5
+	if len(args) == 0 {
+		return false
+	}
+	switch args[0] {
+	case "discard":
+		return len(args) == discards
+	case "unpack":
+		return len(args) == unpacks
+	case "merge":
+		return len(args) >= merges
+	}
+	return false
 }
 
 func descriptors(texts ...string) (fds [2]int, err error) {
@@ -97,4 +119,21 @@ func unpackInto(root int, args []string, outcome *tree.Outcome) error {
 		outcome.Report = *report
 	}
 	return err
+}
+
+// merge copies what layers show as one at a path.
+func merge(root int, args []string) (err error) {
+	numbers, err := descriptors(args[0])
+	if err != nil {
+		return err
+	}
+	if err := confineSelf(root, numbers[0]); err != nil {
+		return err
+	}
+	layers := &fsroot.Union{}
+	defer func() { err = errors.Join(err, layers.Close()) }()
+	if err := layers.AddAt(numbers[0], args[2:]...); err != nil {
+		return err
+	}
+	return tree.Merge(root, layers, args[1])
 }

@@ -61,7 +61,7 @@ func commands() []command {
 		{"stats", "[--no-stream] [CONTAINER...]", "show what containers use", runStats, statsSyntax, statsAbout, nil},
 		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, "", nil},
 		{"rm", "[FLAGS] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, "", nil},
-		{"prune", "", "forget all containers that have ended", runPrune, nil, "", nil},
+		{"prune", "[--volumes]", "forget all containers that have ended", runPrune, pruneSyntax, "", nil},
 		{"unpack", "[FLAGS] IMAGE DIRECTORY", "make a root file system of an image", runUnpack, unpackSyntax, unpackAbout, unpackExamples()},
 		{"unshare", "[FLAGS] [PROGRAM [ARG...]]", "run a command under your id map, without a container", runUnshare, unshareSyntax, unshareAbout, nil},
 		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor, doctorSyntax, doctorAbout, nil},

@@ -11,6 +11,7 @@ import (
 
 	"bryo/netslirp"
 	"bryo/rootless"
+	"bryo/rootless/host"
 	"bryo/rootless/launch"
 	"bryo/rootless/ns"
 )
@@ -31,7 +32,7 @@ func runExplain(args []string, s streams) int {
 	if err != nil {
 		return report(s, err)
 	}
-	plan, err := plan(&r.spec)
+	plan, err := r.explained(s)
 	if err != nil {
 		return report(s, err)
 	}
@@ -50,6 +51,27 @@ func runExplain(args []string, s streams) int {
 		return report(s, err)
 	}
 	return exitOK
+}
+
+// explained is the plan. Nothing is pulled for it, and a directory that is made for
+// it goes again.
+func (r *request) explained(s streams) (decided *rootless.Plan, err error) {
+	used, err := r.takeImage(false, s)
+	defer used.close()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, used.discard(s)) }()
+	if used != nil {
+		id, err := host.NewID()
+		if err != nil {
+			return nil, err
+		}
+		if err := r.adopt(used, id+foreground, s); err != nil {
+			return nil, err
+		}
+	}
+	return plan(&r.spec)
 }
 
 func explainFlags(s streams) (flags *pflag.FlagSet, r *request, asProgram, asJSON *bool) {
@@ -161,6 +183,12 @@ func printRoot(row rows, plan *rootless.Plan) {
 	root := &plan.Root
 	how := "written to directly"
 	switch {
+	case root.Stack != nil:
+		row("layers", "%s", overlaid(root.Stack))
+		how = "what is written to the image"
+		if root.ReadOnly {
+			how = "read-only, mount points on top of the image"
+		}
 	case root.Layer && root.ReadOnly:
 		how = "read-only, mount points on a layer in memory"
 	case root.Layer:

@@ -19,6 +19,7 @@ type request struct {
 	spec   rootless.Spec
 	life   life
 	detach detach
+	root   rootWord
 
 	hostEnv, fileEnv []string // what -e overrides
 }
@@ -68,19 +69,41 @@ func (r *request) run(s streams) (code int, err error) {
 	if err := checkStreams(s, r.spec.Process.Terminal); err != nil {
 		return 0, err
 	}
+	used, err := r.useImage(s)
+	defer used.close()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, used.discard(s)) }()
 	plan, err := plan(&r.spec)
 	if err != nil {
 		return 0, err
 	}
 	warn(s, plan.Warnings)
 	plan.Describe = r.life.StatusFD != noStatus
-	r.life.Lasts = plan.Lasts()
+	r.life.Lasts = plan.Lasts() || used != nil
 	container, err := launch.Start(plan)
 	if err != nil {
 		return 0, err
 	}
 	warnGivenUp(s, slices.Concat(plan.GivenUp, container.GivenUp))
 	return r.life.await(container, plan.Process.Terminal, s)
+}
+
+// useImage takes the image of a container in the foreground, if it has one, which
+// keeps nothing that it writes.
+func (r *request) useImage(s streams) (*imageRoot, error) {
+	used, err := r.takeImage(true, s)
+	if used == nil || err != nil {
+		return used, err
+	}
+	id, err := host.NewID()
+	if err != nil {
+		return used, err
+	}
+	_, swept := sweepOwn(used.shelf.Path(), false, s)
+	r.spec.Root.Image.Volatile = true
+	return used, errors.Join(swept, r.adopt(used, id+foreground, s))
 }
 
 // checkStreams refuses what would lay a directory of the host open to the

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"bryo/fsroot/image"
 	"bryo/rootless/state"
 )
 
@@ -133,11 +134,39 @@ func runRename(args []string, s streams) int {
 	return report(s, err)
 }
 
-// runPrune forgets all containers that have ended.
+func pruneFlags(s streams) (flags *pflag.FlagSet, volumes *bool) {
+	flags = verbFlags("prune", s)
+	return flags, flags.Bool("volumes", false, "remove the volumes that containers have left, too")
+}
+
+func pruneSyntax() *pflag.FlagSet {
+	flags, _ := pruneFlags(streams{})
+	return flags
+}
+
+// runPrune forgets all containers that have ended, and what is left of those whose
+// state is gone.
 func runPrune(args []string, s streams) int {
-	flags := verbFlags("prune", s)
+	flags, volumes := pruneFlags(s)
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
-	return eachEntry(s, choice{flags: flags, all: true, are: over}, func(e *state.Entry) error { return remove(e, false) })
+	code := eachEntry(s, choice{flags: flags, all: true, are: over}, func(e *state.Entry) error { return remove(e, false, !*volumes, s) })
+	if err := sweep(*volumes, s); err != nil {
+		return report(s, err)
+	}
+	return code
+}
+
+// sweep removes what is left on the shelf of containers.
+func sweep(volumes bool, s streams) error {
+	shelf, err := image.Path()
+	if err != nil {
+		return nil //nolint:nilerr // there is no place for any
+	}
+	_, err = sweepOwn(shelf, true, s)
+	if volumes {
+		err = errors.Join(err, sweepVolumes(shelf, s))
+	}
+	return err
 }

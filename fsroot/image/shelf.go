@@ -295,12 +295,14 @@ func (s *Shelf) List() (images []*Image, damaged []string, err error) {
 	return images, damaged, nil
 }
 
+// LayersDir is where a shelf has the layers that were made under a map of ids.
+func LayersDir(idMap string) string { return filepath.Join(layersDir, mapName(idMap)) }
+
 // OpenLayers opens the directory that the layers of an image have their names
 // in, as O_PATH: those that were made under a map of ids. An image that is there
 // under another map only is an ErrOtherMap.
 func (s *Shelf) OpenLayers(image *Image, idMap string) (*os.File, error) {
-	dir := filepath.Join(layersDir, mapName(idMap))
-	f, err := s.open(dir, unix.O_PATH|unix.O_DIRECTORY)
+	f, err := s.open(LayersDir(idMap), unix.O_PATH|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, ErrOtherMap
 	}
