@@ -29,6 +29,16 @@ func (b *Builder) prepareStack() {
 	b.restrict(b.root, pl.attributes())
 }
 
+// PrepareStack and MountStack make a stack alone, for reading what a container that
+// does not run has. The working directory changes.
+func (b *Builder) PrepareStack() { b.prepareRoot() }
+
+// MountStack returns a descriptor of the root.
+func (b *Builder) MountStack() program.Arg {
+	b.stackImage()
+	return b.root
+}
+
 // stackImage makes the root of an image's layers. Overlay looks the names of its
 // parts up from the working directory, so that no path of the host is parsed as
 // options, and layers have names of one byte, which lead to their own.
@@ -44,8 +54,8 @@ func (b *Builder) stackImage() {
 	} else {
 		b.putUnder(under, stackedOwn, b.root)
 		if top := b.plan.Stack.Top; top != nil {
-			b.chown(b.root, upper, top.Owner)
-			b.p.Syscall(unix.SYS_FCHMODAT, b.root, program.Text(upper), program.Num(top.Mode))
+			b.p.Fchownat(b.root, upper, top.UID, top.GID)
+			b.p.Fchmodat(b.root, upper, uint64(top.Mode))
 		}
 		upper, work = stackedOwn+"/"+upper, stackedOwn+"/"+work
 	}
@@ -95,11 +105,7 @@ func (b *Builder) makeDirs() {
 		}
 		b.p.Mkdirat(above, name, 0o755)
 		there := b.p.SkipOn(program.Errno(unix.EEXIST), program.Errno(unix.EROFS))
-		b.chown(above, name, d.Owner)
+		b.p.Fchownat(above, name, d.UID, d.GID)
 		b.p.Land(there)
 	}
-}
-
-func (b *Builder) chown(dir program.Arg, name string, o Owner) {
-	b.p.Syscall(unix.SYS_FCHOWNAT, dir, program.Text(name), program.Num(o.UID), program.Num(o.GID), program.Num(unix.AT_SYMLINK_NOFOLLOW))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"bryo/fsroot"
 	"bryo/netslirp"
 	"bryo/rootless"
 	"bryo/rootless/host"
@@ -184,11 +185,8 @@ func printRoot(row rows, plan *rootless.Plan) {
 	how := "written to directly"
 	switch {
 	case root.Stack != nil:
-		row("layers", "%s", overlaid(root.Stack))
-		how = "what is written to the image"
-		if root.ReadOnly {
-			how = "read-only, mount points on top of the image"
-		}
+		row("image", "%d layers in %s, read-only", len(root.Stack.Layers), root.Stack.Dir.Path)
+		how = stackedHow(root)
 	case root.Layer && root.ReadOnly:
 		how = "read-only, mount points on a layer in memory"
 	case root.Layer:
@@ -211,6 +209,19 @@ func printRoot(row rows, plan *rootless.Plan) {
 	for _, s := range root.Sysctls {
 		row("sysctl", "%s=%s", s.Path, s.Value)
 	}
+}
+
+// stackedHow says what becomes of what is written on top of an image.
+func stackedHow(root *fsroot.Plan) string {
+	switch {
+	case root.ReadOnly:
+		return "read-only, with mount points on top of the image"
+	case root.Layer:
+		return "on top of the image, writes are thrown away"
+	case root.Stack.Volatile:
+		return "written to on top of the image, and removed at the end"
+	}
+	return "written to on top of the image"
 }
 
 func quoted(argv []string) []string {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"bryo/fsroot"
 	"bryo/fsroot/image"
 	"bryo/rootless"
 	"bryo/rootless/host"
@@ -139,10 +138,11 @@ func (r *request) find(shelf *image.Shelf, get bool, s streams) (*image.Image, e
 	return r.shelved(shelf, name, s)
 }
 
-// adopt has the image's word count, and gives the container its own directory.
+// adopt has the image's word count, and gives the container its own directory. What
+// one in the foreground writes is not kept.
 func (r *request) adopt(i *imageRoot, name string, s streams) error {
 	root := r.spec.Root.Image
-	root.Own = filepath.Join(i.shelf.Path(), ownDirs, name)
+	root.Own, root.Volatile = filepath.Join(i.shelf.Path(), ownDirs, name), !r.detach.On
 	if err := r.spec.Adopt(&i.Config, r.root.given); err != nil {
 		return fmt.Errorf("image %s: %w", root.Name, err)
 	}
@@ -260,11 +260,6 @@ func (i *imageRoot) discard(s streams) error {
 	err := i.own.remove(false, s)
 	i.own = nil
 	return err
-}
-
-// overlaid says how an image's layers become the root.
-func overlaid(stack *fsroot.Stack) string {
-	return fmt.Sprintf("%d layers in %s", len(stack.Layers), stack.Dir.Path)
 }
 
 // shelved puts an image on the shelf.

@@ -102,7 +102,6 @@ func (r *request) useImage(s streams) (*imageRoot, error) {
 		return used, err
 	}
 	_, swept := sweepOwn(used.shelf.Path(), false, s)
-	r.spec.Root.Image.Volatile = true
 	return used, errors.Join(swept, r.adopt(used, id+foreground, s))
 }
 

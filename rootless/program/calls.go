@@ -136,6 +136,16 @@ func (p *Program) Unlinkat(dir Arg, path string) {
 // Fchmod is fchmod(2).
 func (p *Program) Fchmod(fd Arg, mode uint64) { p.do(unix.SYS_FCHMOD, fd, styled(asOctal, mode)) }
 
+// Fchmodat is fchmodat(2); a link is followed.
+func (p *Program) Fchmodat(dir Arg, path string, mode uint64) {
+	p.do(unix.SYS_FCHMODAT, dir, Text(path), styled(asOctal, mode))
+}
+
+// Fchownat is fchownat(2), of a link itself.
+func (p *Program) Fchownat(dir Arg, path string, uid, gid uint32) {
+	p.do(unix.SYS_FCHOWNAT, dir, Text(path), Num(uid), Num(gid), styled(atFlags, unix.AT_SYMLINK_NOFOLLOW))
+}
+
 // Offsets into struct statx (statx(2)).
 const (
 	StatxMode   = 0x1c // 2 bytes
