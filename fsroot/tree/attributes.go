@@ -151,16 +151,11 @@ func settable(name string) bool {
 
 // clearXattrs takes away what a lower layer has given to a directory.
 func clearXattrs(fd int) error {
-	const most = 64 << 10 // listxattr(2)
-	list := make([]byte, most)
-	n, err := unix.Flistxattr(fd, list)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil
-	}
+	names, err := xattrNames(fd)
 	if err != nil {
 		return err
 	}
-	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
+	for _, name := range names {
 		if name != rootlessOwner && !settable(name) {
 			continue
 		}
@@ -169,4 +164,14 @@ func clearXattrs(fd int) error {
 		}
 	}
 	return nil
+}
+
+func xattrNames(fd int) ([]string, error) {
+	const most = 64 << 10 // listxattr(2)
+	list := make([]byte, most)
+	n, err := unix.Flistxattr(fd, list)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil
+	}
+	return strings.FieldsFunc(string(list[:max(n, 0)]), func(c rune) bool { return c == 0 }), err
 }

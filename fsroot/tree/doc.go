@@ -5,5 +5,7 @@
 //
 //	pack.go     a tree becomes a stream
 //	unpack.go   a stream becomes a tree
+//	image.go    an image's layers become a tree; overlay.go each one by itself
+//	seam.go     what layers by themselves do not say
 //	open.go     how paths are looked up
 package tree

@@ -33,7 +33,8 @@ type Image struct {
 	Report Report
 
 	tree     Tree
-	left     Limits
+	left     *Budget
+	alone    *alone      // nil for one above those that are there
 	layer    int         // how many are finished
 	top      *tar.Header // the root's own entry
 	inherits bool        // some directory has a default ACL
@@ -64,10 +65,12 @@ type openDir struct {
 
 // NewImage begins with an empty directory. It takes away the umask of the
 // process, as the modes are the image's to say.
-func NewImage(fd int, limits Limits) *Image {
+func NewImage(fd int, limits Limits) *Image { return newImage(fd, limits.Budget()) }
+
+func newImage(fd int, budget *Budget) *Image {
 	const chunk = 128 << 10
 	unix.Umask(0)
-	return &Image{tree: InRoot(fd), left: limits, buf: make([]byte, 2*chunk), seed: maphash.MakeSeed()}
+	return &Image{tree: InRoot(fd), left: budget, buf: make([]byte, 2*chunk), seed: maphash.MakeSeed()}
 }
 
 // Apply adds a layer: an archive in which names with the prefix .wh. remove
@@ -109,7 +112,7 @@ func (m *Image) entry(in io.Reader, h *tar.Header, whiteouts bool) error {
 	if len(h.Name) > longestPath || strings.Count(to, "/") > mostNames {
 		return unix.ENAMETOOLONG
 	}
-	if m.left.Entries--; m.left.Entries < 0 {
+	if m.left.entries.Add(-1) < 0 {
 		return errors.New("the image has more files than are allowed")
 	}
 	if to == "/" {
@@ -199,7 +202,8 @@ func (m *Image) enter(dir string) error {
 
 func (m *Image) open(dir string) (int, error) {
 	fd, err := m.tree.open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
-	if !errors.Is(err, unix.ENOENT) {
+	covered := m.alone != nil && errors.Is(err, unix.ENOTDIR)
+	if !errors.Is(err, unix.ENOENT) && !covered {
 		return fd, err
 	}
 	above, err := m.open(path.Dir(dir))
@@ -207,15 +211,33 @@ func (m *Image) open(dir string) (int, error) {
 		return -1, err
 	}
 	defer unix.Close(above)
-	const mode = 0o755
-	err = unix.Mkdirat(above, path.Base(dir), mode)
-	if errors.Is(err, unix.EEXIST) {
-		return -1, fmt.Errorf("%s is a link that leads to nothing", dir)
-	}
+	white, err := m.uncover(above, path.Base(dir))
 	if err != nil {
 		return -1, err
 	}
-	return m.tree.open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	const mode = 0o755
+	err = unix.Mkdirat(above, path.Base(dir), mode)
+	switch {
+	case errors.Is(err, unix.EEXIST) && covered:
+		return -1, unix.ENOTDIR
+	case errors.Is(err, unix.EEXIST):
+		return -1, fmt.Errorf("%s is a link that leads to nothing", dir)
+	case err != nil:
+		return -1, err
+	}
+	fd, err = m.tree.open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	if white {
+		err = setOpaque(fd)
+	} else {
+		err = m.imply(fd, dir)
+	}
+	if err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
 }
 
 func (m *Image) leave() {
@@ -256,17 +278,21 @@ func (m *Image) makeDir(h *tar.Header, name, to string) error {
 		if err := m.remove(m.at.fd, name); err != nil {
 			return err
 		}
-		return m.makeDir(h, name, to)
+		if err := m.makeDir(h, name, to); err != nil {
+			return err
+		}
+		return m.hideLower(m.at.fd, name) // as what was in its place did
 	}
 	if err != nil {
 		return err
 	}
+	m.explicit(st.Ino)
 	m.dirs = append(m.dirs, layerDir{to, file{st.Dev, st.Ino}, h})
 	return nil
 }
 
 func (m *Image) makeFile(in io.Reader, h *tar.Header, name string) (err error) {
-	if m.left.Bytes -= h.Size; h.Size < 0 || m.left.Bytes < 0 {
+	if h.Size < 0 || m.left.bytes.Add(-h.Size) < 0 {
 		return errors.New("the image's files are larger than is allowed")
 	}
 	mode, fd := uint32(h.Mode)&0o777, -1 //nolint:mnd // rwx of all
@@ -312,6 +338,9 @@ func (m *Image) makeName(h *tar.Header, name string) error {
 	defer unix.Close(from)
 	if base == "/" {
 		return unix.EPERM // and no name to look up
+	}
+	if white, err := m.isWhiteout(from, base); white || err != nil {
+		return errors.Join(unix.ENOENT, err)
 	}
 	err = unix.Linkat(from, base, m.at.fd, name, 0)
 	if !errors.Is(err, unix.EEXIST) {

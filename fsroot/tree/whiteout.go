@@ -23,14 +23,18 @@ var errWhiteout = errors.New("a whiteout of no name")
 // whiteOut removes what lower layers have in the directory that is open.
 func (m *Image) whiteOut(unsafeName string) error {
 	switch {
-	case m.upper == nil:
+	case m.upper == nil && m.alone == nil:
 		return nil // the lowest layer has none below
+	case unsafeName == opaque && m.alone != nil:
+		return m.hideAll()
 	case unsafeName == opaque:
 		return m.clearLower(m.at.fd, m.at.inode, 0)
 	case strings.HasPrefix(unsafeName, reserved):
 		return nil
 	case unsafeName == "" || unsafeName == "." || unsafeName == "..":
 		return errWhiteout
+	case m.alone != nil:
+		return m.cover(unsafeName)
 	}
 	return m.removeLower(m.at.fd, m.at.inode, unsafeName, 0)
 }

@@ -8,5 +8,5 @@
 //	blobs.go     where the parts of an image lie
 //	oci.go       image layouts: index, manifest, configuration, layers
 //	docker.go    archives of docker save
-//	unpack.go    what an image is, and all in order
+//	unpack.go    what a source is, and all in order
 package unpack

@@ -17,8 +17,8 @@ type saved struct {
 	Layers   []string
 }
 
-// fromSaved finds the layers of an image in such an archive.
-func fromSaved(b blobs, reference string) ([]layer, error) {
+// fromSaved finds an image in such an archive.
+func fromSaved(b blobs, reference string) (*Image, error) {
 	data, err := readAll(b, dockerManifest)
 	if err != nil {
 		return nil, err
@@ -27,23 +27,23 @@ func fromSaved(b blobs, reference string) ([]layer, error) {
 	if err := json.Unmarshal(data, &list); err != nil {
 		return nil, fmt.Errorf("%s: %w", dockerManifest, err)
 	}
-	image, err := chosen(list, reference)
+	saved, err := chosen(list, reference)
 	if err != nil {
 		return nil, err
 	}
-	config, err := readAll(b, image.Config)
+	config, err := readAll(b, saved.Config)
 	if err != nil {
 		return nil, fmt.Errorf("the image's configuration: %w", err)
 	}
-	ids, err := diffIDs(config, len(image.Layers))
+	ids, err := diffIDs(config, len(saved.Layers))
 	if err != nil {
 		return nil, err
 	}
-	layers := make([]layer, len(ids))
-	for i, name := range image.Layers {
-		layers[i] = layer{name: name, size: -1, diffID: ids[i]}
+	image := &Image{Config: config, Names: saved.RepoTags, Layers: make([]Layer, len(ids)), from: b}
+	for i, name := range saved.Layers {
+		image.Layers[i] = Layer{name: name, size: -1, DiffID: ids[i]}
 	}
-	return layers, nil
+	return image, nil
 }
 
 func chosen(list []saved, reference string) (saved, error) {

@@ -15,19 +15,31 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layer is an archive of files, compressed or not.
-type layer struct {
-	name   string // among the blobs
-	size   int64  // -1 for unknown
-	digest digest.Digest
-	diffID digest.Digest // of what is in it, decompressed
+// Image is an image that was found, and whose layers nobody has read yet.
+type Image struct {
+	// Manifest and Config are as they came; an archive of docker save has no
+	// manifest.
+	Manifest, Config []byte
+	Names            []string // that it has where it comes from
+	Layers           []Layer  // the lowest first
+
+	from blobs
+}
+
+// Layer is an archive of files, compressed or not.
+type Layer struct {
+	Digest digest.Digest // as it is, "" if nobody says
+	DiffID digest.Digest // of what is in it, decompressed
+
+	name string // among the blobs
+	size int64  // -1 for unknown
 }
 
 const mostLayers = 500
 
-// fromLayout finds the layers of an image in a layout. The reference is the
+// fromLayout finds an image in a layout. The reference is the
 // name that it has there, or "".
-func fromLayout(b blobs, reference string) ([]layer, error) {
+func fromLayout(b blobs, reference string) (*Image, error) {
 	data, err := readAll(b, ocispec.ImageIndexFile)
 	if err != nil {
 		return nil, err
@@ -40,6 +52,10 @@ func fromLayout(b blobs, reference string) ([]layer, error) {
 	if err != nil {
 		return nil, err
 	}
+	var names []string
+	if name := chosen.Annotations[ocispec.AnnotationRefName]; name != "" {
+		names = []string{name}
+	}
 	const nested = 4
 	for range nested {
 		data, err := verified(b, chosen)
@@ -47,7 +63,7 @@ func fromLayout(b blobs, reference string) ([]layer, error) {
 			return nil, err
 		}
 		if !isIndex(chosen.MediaType) {
-			return fromManifest(b, data)
+			return fromManifest(b, data, names)
 		}
 		var index ocispec.Index
 		if err := json.Unmarshal(data, &index); err != nil {
@@ -140,7 +156,7 @@ func verified(b blobs, d ocispec.Descriptor) ([]byte, error) {
 	return data, nil
 }
 
-func fromManifest(b blobs, data []byte) ([]layer, error) {
+func fromManifest(b blobs, data []byte, names []string) (*Image, error) {
 	var manifest ocispec.Manifest
 	if err := json.Unmarshal(data, &manifest); err != nil {
 		return nil, fmt.Errorf("the image's manifest: %w", err)
@@ -156,7 +172,7 @@ func fromManifest(b blobs, data []byte) ([]layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	layers := make([]layer, len(manifest.Layers))
+	image := &Image{Manifest: data, Config: config, Names: names, Layers: make([]Layer, len(ids)), from: b}
 	for i, d := range manifest.Layers {
 		name, err := blobName(d.Digest)
 		if err != nil {
@@ -165,9 +181,9 @@ func fromManifest(b blobs, data []byte) ([]layer, error) {
 		if d.Size < 0 {
 			return nil, fmt.Errorf("%s has the size %d", name, d.Size)
 		}
-		layers[i] = layer{name, d.Size, d.Digest, ids[i]}
+		image.Layers[i] = Layer{d.Digest, ids[i], name, d.Size}
 	}
-	return layers, nil
+	return image, nil
 }
 
 // diffIDs are the digests of the layers' contents, as a configuration has them.

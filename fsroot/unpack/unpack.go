@@ -15,46 +15,81 @@ import (
 	"bryo/fsroot/tree"
 )
 
-// Request is an image, and where it goes.
-type Request struct {
+// Source is what somebody names for an image.
+type Source struct {
 	Image     *os.File // an archive, which need not be seekable, or the directory of a layout
 	Reference string   // which image of several; "" if there is one
-	Root      int      // an empty directory
+	Scratch   int      // a directory for files without names
+	MostBytes int64    // how large such a file may become
+}
+
+// Taker does something with what a source turns out to be.
+type Taker interface {
+	TakeFiles(r io.Reader) error // an archive of files, to be read to its end
+	TakeImage(image *Image) error
+}
+
+// Read finds out what a source is.
+func Read(from Source, to Taker) error {
+	info, err := from.Image.Stat()
+	if err != nil {
+		return err
+	}
+	s := &source{from, to}
+	if info.IsDir() {
+		return s.image(directory{tree.Beneath(int(from.Image.Fd()))})
+	}
+	return s.archive(info)
+}
+
+type source struct {
+	Source
+
+	to Taker
+}
+
+// Request is an image, and where it goes.
+type Request struct {
+	Image     *os.File // as of a Source
+	Reference string
+	Root      int // an empty directory
 	Limits    tree.Limits
 	IDMap     string // noted with the root
 }
 
 // Unpack makes a root file system of an image.
 func Unpack(r Request) (*tree.Report, error) {
-	info, err := r.Image.Stat()
-	if err != nil {
-		return nil, err
-	}
-	u := &unpacker{Request: r, to: tree.NewImage(r.Root, r.Limits)}
-	if info.IsDir() {
-		err = u.image(directory{tree.Beneath(int(r.Image.Fd()))})
-	} else {
-		err = u.archive(info)
-	}
+	to := &root{tree.NewImage(r.Root, r.Limits)}
+	err := Read(Source{r.Image, r.Reference, r.Root, r.Limits.Bytes}, to)
 	if err == nil {
-		err = u.to.Finish(r.IDMap)
+		err = to.Finish(r.IDMap)
 	}
-	return &u.to.Report, err
+	return &to.Report, err
 }
 
-type unpacker struct {
-	Request
+// root takes all layers above each other.
+type root struct{ *tree.Image }
 
-	to *tree.Image
+// TakeFiles unpacks an archive of files: all names mean themselves.
+func (to *root) TakeFiles(r io.Reader) error { return to.Unpack(r) }
+
+// TakeImage unpacks the layers of an image.
+func (to *root) TakeImage(image *Image) error {
+	for i := range image.Layers {
+		if err := image.Apply(i, to.Apply); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // archive is for one of an image as for one of a root file system, which its
 // first name tells.
-func (u *unpacker) archive(info os.FileInfo) (err error) {
+func (s *source) archive(info os.FileInfo) (err error) {
 	seekable := info.Mode().IsRegular()
-	from := io.Reader(u.Image)
+	from := io.Reader(s.Image)
 	if seekable {
-		from = io.NewSectionReader(u.Image, 0, info.Size())
+		from = io.NewSectionReader(s.Image, 0, info.Size())
 	}
 	in, end, err := decompress(from)
 	if err != nil {
@@ -73,40 +108,40 @@ func (u *unpacker) archive(info os.FileInfo) (err error) {
 	}
 	whole := io.MultiReader(bytes.NewReader(begin), stream)
 	if !imagePart(name) {
-		return u.files(whole)
+		return s.files(whole)
 	}
 	if _, compressed := in.(*grown); seekable && !compressed {
-		return u.imageArchive(io.NewSectionReader(u.Image, 0, info.Size()))
+		return s.imageArchive(io.NewSectionReader(s.Image, 0, info.Size()))
 	}
-	spooled, size, err := u.spool(whole)
+	spooled, size, err := s.spool(whole)
 	if err != nil {
 		return err
 	}
 	defer spooled.Close()
-	return u.imageArchive(io.NewSectionReader(spooled, 0, size))
+	return s.imageArchive(io.NewSectionReader(spooled, 0, size))
 }
 
 // imageArchive is for what begins as the archive of an image.
-func (u *unpacker) imageArchive(file *io.SectionReader) error {
+func (s *source) imageArchive(file *io.SectionReader) error {
 	parts, err := openArchive(file)
 	if err != nil {
 		return err
 	}
 	if parts.has(dockerManifest) || parts.has(ocispec.ImageIndexFile) {
-		return u.image(parts)
+		return s.image(parts)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return u.files(file)
+	return s.files(file)
 }
 
-// files unpacks an archive of a root file system.
-func (u *unpacker) files(r io.Reader) error {
-	if u.Reference != "" {
-		return fmt.Errorf("there is no image %q: it is an archive of files", u.Reference)
+// files is for an archive of a root file system.
+func (s *source) files(r io.Reader) error {
+	if s.Reference != "" {
+		return fmt.Errorf("there is no image %q: it is an archive of files", s.Reference)
 	}
-	if err := u.to.Unpack(r); err != nil {
+	if err := s.to.TakeFiles(r); err != nil {
 		return err
 	}
 	_, err := io.Copy(io.Discard, r) // what writes it shall not fail
@@ -137,15 +172,15 @@ func firstName(r io.Reader) (name string, begin []byte, err error) {
 }
 
 // spool writes a stream to a file without a name, which is gone with this process.
-func (u *unpacker) spool(r io.Reader) (*os.File, int64, error) {
+func (s *source) spool(r io.Reader) (*os.File, int64, error) {
 	const private = 0o600
-	fd, err := unix.Openat(u.Root, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, private)
+	fd, err := unix.Openat(s.Scratch, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, private)
 	if err != nil {
 		return nil, 0, fmt.Errorf("make a file for the archive: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "archive")
-	n, err := io.Copy(f, io.LimitReader(r, u.Limits.Bytes))
-	if err == nil && n == u.Limits.Bytes {
+	n, err := io.Copy(f, io.LimitReader(r, s.MostBytes))
+	if err == nil && n == s.MostBytes {
 		err = errors.New("the archive is larger than is allowed")
 	}
 	if err != nil {
@@ -154,43 +189,43 @@ func (u *unpacker) spool(r io.Reader) (*os.File, int64, error) {
 	return f, n, nil
 }
 
-// image unpacks the layers of an image.
-func (u *unpacker) image(b blobs) error {
+// image is for the parts of an image.
+func (s *source) image(b blobs) error {
 	find := fromLayout
 	if !b.has(ocispec.ImageIndexFile) {
 		find = fromSaved
 	}
-	layers, err := find(b, u.Reference)
+	image, err := find(b, s.Reference)
 	if err != nil {
 		return err
 	}
-	for i := range layers {
-		if err := u.layer(b, &layers[i]); err != nil {
-			return fmt.Errorf("layer %d: %w", i+1, err)
-		}
+	return s.to.TakeImage(image)
+}
+
+// Apply reads a layer, as it is decompressed, and hands it on. What comes of that
+// is there before the layer is known to be what was meant; if it is not, the
+// caller removes it. Several layers may be read at the same time.
+func (i *Image) Apply(layer int, apply func(io.Reader) error) error {
+	l := &i.Layers[layer]
+	in, err := i.from.open(l.name)
+	if err != nil {
+		return fmt.Errorf("layer %d: %w", layer+1, err)
+	}
+	defer in.close()
+	if l.size >= 0 && in.size != l.size {
+		return fmt.Errorf("layer %d: %s has %d bytes, and should have %d", layer+1, l.name, in.size, l.size)
+	}
+	if err := l.checked(in, apply); err != nil {
+		return fmt.Errorf("layer %d: %w", layer+1, err)
 	}
 	return nil
 }
 
-// layer unpacks a layer. What is in it is on the disk before it is known to be
-// what was meant; if it is not, the caller removes all.
-func (u *unpacker) layer(b blobs, l *layer) error {
-	in, err := b.open(l.name)
-	if err != nil {
-		return err
-	}
-	defer in.close()
-	if l.size >= 0 && in.size != l.size {
-		return fmt.Errorf("%s has %d bytes, and should have %d", l.name, in.size, l.size)
-	}
-	return u.checked(in, l)
-}
-
-func (u *unpacker) checked(in io.Reader, l *layer) error {
-	content, compressed := l.diffID.Verifier(), in
+func (l *Layer) checked(in io.Reader, apply func(io.Reader) error) error {
+	content, compressed := l.DiffID.Verifier(), in
 	sum := content
-	if l.digest != "" && l.digest != l.diffID {
-		sum = l.digest.Verifier()
+	if l.Digest != "" && l.Digest != l.DiffID {
+		sum = l.Digest.Verifier()
 		compressed = io.TeeReader(in, sum)
 	}
 	decompressed, end, err := decompress(compressed)
@@ -200,7 +235,7 @@ func (u *unpacker) checked(in io.Reader, l *layer) error {
 	defer end()
 	stream := readAhead(io.TeeReader(decompressed, content))
 	defer stream.Close()
-	if err := u.to.Apply(stream); err != nil {
+	if err := apply(stream); err != nil {
 		return err
 	}
 	for _, rest := range []io.Reader{stream, compressed} {

@@ -505,7 +505,7 @@ func FuzzManifest(f *testing.F) {
 		}
 		_, _ = fromLayout(parts, "")
 		_, _ = fromSaved(parts, "")
-		_, _ = fromManifest(parts, []byte(manifest))
+		_, _ = fromManifest(parts, []byte(manifest), nil)
 		if ids, err := diffIDs([]byte(config), 1); err == nil && (len(ids) != 1 || ids[0].Validate() != nil) {
 			t.Errorf("%v", ids)
 		}
