@@ -173,9 +173,6 @@ func (o *own) remove(keepVolumes bool, s streams) (err error) {
 
 // empty empties a directory, as the user if he can, which takes no second process.
 func empty(dir *os.File, s streams) error {
-	// Overlay makes this one without any rights.
-	const private = 0o700
-	_ = unix.Fchmodat(int(dir.Fd()), rootless.WorkDir+"/"+rootless.WorkDir, private, 0)
 	err := tree.Beneath(int(dir.Fd())).Clear()
 	if !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
 		return err
