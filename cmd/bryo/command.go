@@ -72,15 +72,19 @@ func commands() []command {
 	}
 }
 
-// Verbs that run --detach and cp use.
+// Verbs that run and cp use.
 const (
-	supervise = "supervise"
-	copyVerb  = "copy"
+	supervise   = "supervise"
+	copyVerb    = "copy"
+	discardVerb = "discard"
 )
 
 func runHelper(name string, args []string, s streams) int {
-	if name == supervise {
+	switch name {
+	case supervise:
 		return runSupervise(args, s)
+	case discardVerb:
+		return runDiscard(args, s)
 	}
 	return runCopy(args, s)
 }
@@ -96,7 +100,7 @@ func run(args []string, s streams) int {
 		name = "help"
 	case "--version":
 		name = "version"
-	case supervise, copyVerb:
+	case supervise, copyVerb, discardVerb:
 		return runHelper(name, args, s)
 	}
 	c, found := lookup(name)

@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/image"
 	"bryo/rootless"
 	"bryo/rootless/host"
+	"bryo/rootless/launch"
 	"bryo/rootless/state"
 )
 
@@ -76,6 +80,7 @@ type imageRoot struct {
 	shelf *image.Shelf
 	held  *os.File // while it is open, the image stays
 	own   *own     // of this container
+	left  bool     // another process removes that
 }
 
 // takeImage finds the image that was asked for, or gets it, and has its word
@@ -252,9 +257,46 @@ func (i *imageRoot) close() {
 	_ = i.shelf.Close()
 }
 
+// leave has another process remove the container's own directory when it has ended,
+// also if this one is killed. Both hold the image and have the directory locked.
+func (i *imageRoot) leave(c *launch.Container) error {
+	if i == nil {
+		return nil
+	}
+	argv := []string{"bryo", discardVerb, strconv.Itoa(launch.FirstKept), i.own.path}
+	if err := c.After([]int{i.own.fd(), int(i.held.Fd())}, argv, os.Environ()); err != nil {
+		return fmt.Errorf("have removed what the container will write: %w", err)
+	}
+	for _, fd := range []int{i.own.fd(), int(i.held.Fd())} { // for the supervisor
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+	}
+	i.left = true
+	return nil
+}
+
+// runDiscard is not for people. It removes the own directory of a container in the
+// foreground that has ended:
+//
+//	bryo discard FD PATH
+func runDiscard(args []string, s streams) int {
+	const operands = 2
+	if len(args) != operands {
+		return usage(s, "bryo run has this done; there is nothing to do by hand")
+	}
+	fd, err := parseFD(args[0])
+	if err != nil {
+		return report(s, err)
+	}
+	unix.CloseOnExec(fd)
+	o := &own{os.NewFile(uintptr(fd), args[1]), args[1]}
+	return report(s, o.remove(false, s))
+}
+
 // discard removes the container's own directory.
 func (i *imageRoot) discard(s streams) error {
-	if i == nil || i.own == nil {
+	if i == nil || i.own == nil || i.left {
 		return nil
 	}
 	err := i.own.remove(false, s)

@@ -81,10 +81,13 @@ func (r *request) run(s streams) (code int, err error) {
 	}
 	warn(s, plan.Warnings)
 	plan.Describe = r.life.StatusFD != noStatus
-	r.life.Lasts = plan.Lasts() || used != nil
+	r.life.Lasts = plan.Lasts()
 	container, err := launch.Start(plan)
 	if err != nil {
 		return 0, err
+	}
+	if err := used.leave(container); err != nil {
+		return 0, errors.Join(err, container.Kill())
 	}
 	warnGivenUp(s, slices.Concat(plan.GivenUp, container.GivenUp))
 	return r.life.await(container, plan.Process.Terminal, s)
