@@ -122,7 +122,13 @@ func (c *Container) After(keep []int, argv, env []string) error {
 		files = append(files, uintptr(fd))
 	}
 	attributes := &syscall.ProcAttr{Dir: "/", Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
-	_, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(image), []string{"bryo"}, attributes)
+	// Its number must be none of those that the child gets, before it is executed.
+	high, err := unix.FcntlInt(uintptr(image), unix.F_DUPFD_CLOEXEC, len(files))
+	if err != nil {
+		return os.NewSyscallError("dup", err)
+	}
+	defer unix.Close(high)
+	_, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(high), []string{"bryo"}, attributes)
 	return os.NewSyscallError("execve", err)
 }
 
