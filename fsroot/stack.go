@@ -18,15 +18,21 @@ const (
 	stackedWork   = "work"
 )
 
+// ownDir opens a directory that bryo has made.
+const ownDir = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+
 // prepareStack takes the layers and the container's own directory. It is not
 // possible to write to the one that has the layers through this clone of it.
 func (b *Builder) prepareStack() {
-	pl := b.plan
+	pl, own := b.plan, b.plan.attributes()
+	if pl.Layer {
+		own |= unix.MOUNT_ATTR_RDONLY // it is only where the root is attached
+	}
+	b.restrict(b.root, own)
 	b.p.Step("clone", "the layers in "+pl.Stack.Dir.Path)
 	b.stacked = b.p.OpenTree("layers", program.CWD(), pl.Stack.Dir.Path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	b.expectSame(b.stacked, pl.Stack.Dir.ID)
 	b.restrict(b.stacked, pl.attributes()|unix.MOUNT_ATTR_RDONLY)
-	b.restrict(b.root, pl.attributes())
 }
 
 // PrepareStack and MountStack make a stack alone, for reading what a container that
@@ -44,7 +50,7 @@ func (b *Builder) MountStack() program.Arg {
 // options, and layers have names of one byte, which lead to their own.
 func (b *Builder) stackImage() {
 	b.p.Step("attach", "the image's layers")
-	under := b.tmpfs(0o755, 0, 0)
+	under := b.tmpfs(0o755, 0, b.plan.attributes())
 	b.p.MoveMount(under, b.attachPoint)
 	b.putUnder(under, stackedLayers, b.stacked)
 	upper, work := stackedUpper, stackedWork
@@ -54,8 +60,9 @@ func (b *Builder) stackImage() {
 	} else {
 		b.putUnder(under, stackedOwn, b.root)
 		if top := b.plan.Stack.Top; top != nil {
-			b.p.Fchownat(b.root, upper, top.UID, top.GID)
-			b.p.Fchmodat(b.root, upper, uint64(top.Mode))
+			dir := b.p.Openat2(upper, b.root, upper, ownDir, 0, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+			b.p.Fchown(dir, top.UID, top.GID)
+			b.p.Fchmod(dir, uint64(top.Mode))
 		}
 		upper, work = stackedOwn+"/"+upper, stackedOwn+"/"+work
 	}
@@ -105,7 +112,8 @@ func (b *Builder) makeDirs() {
 		}
 		b.p.Mkdirat(above, name, 0o755)
 		there := b.p.SkipOn(program.Errno(unix.EEXIST), program.Errno(unix.EROFS))
-		b.p.Fchownat(above, name, d.UID, d.GID)
+		made := b.p.Openat2("made", above, name, ownDir, 0, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+		b.p.Fchown(made, d.UID, d.GID)
 		b.p.Land(there)
 	}
 }

@@ -133,18 +133,11 @@ func (p *Program) Unlinkat(dir Arg, path string) {
 	p.do(unix.SYS_UNLINKAT, dir, Text(path), Num(0))
 }
 
+// Fchown is fchown(2).
+func (p *Program) Fchown(fd Arg, uid, gid uint32) { p.do(unix.SYS_FCHOWN, fd, Num(uid), Num(gid)) }
+
 // Fchmod is fchmod(2).
 func (p *Program) Fchmod(fd Arg, mode uint64) { p.do(unix.SYS_FCHMOD, fd, styled(asOctal, mode)) }
-
-// Fchmodat is fchmodat(2); a link is followed.
-func (p *Program) Fchmodat(dir Arg, path string, mode uint64) {
-	p.do(unix.SYS_FCHMODAT, dir, Text(path), styled(asOctal, mode))
-}
-
-// Fchownat is fchownat(2), of a link itself.
-func (p *Program) Fchownat(dir Arg, path string, uid, gid uint32) {
-	p.do(unix.SYS_FCHOWNAT, dir, Text(path), Num(uid), Num(gid), styled(atFlags, unix.AT_SYMLINK_NOFOLLOW))
-}
 
 // Offsets into struct statx (statx(2)).
 const (

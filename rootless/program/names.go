@@ -189,7 +189,6 @@ func callTable() []flag {
 		{unix.SYS_FCHMOD, "fchmod"},
 		{unix.SYS_FCHMODAT, "fchmodat"},
 		{unix.SYS_FCHOWN, "fchown"},
-		{unix.SYS_FCHOWNAT, "fchownat"},
 		{unix.SYS_FCNTL, "fcntl"},
 		{unix.SYS_FSCONFIG, "fsconfig"},
 		{unix.SYS_FSMOUNT, "fsmount"},
