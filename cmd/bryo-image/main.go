@@ -1,4 +1,4 @@
-// Bryo-image unpacks images: bryo starts it under the user's map of ids, and
+// Bryo-image unpacks images, and keeps those on the shelf: bryo starts it under the user's map of ids, and
 // nobody else has reason to. It confines itself before it reads the first byte
 // of an image, and all it can write to is the directory that it was given.
 package main
@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -21,20 +23,45 @@ import (
 
 func main() { os.Exit(run(os.Args[1:])) }
 
+// order is what bryo-image can do, in a directory that it is given.
+type order struct {
+	name  string
+	words []string // behind the directory and the report; the last may be there more often if it ends in dots
+	run   func(dir int, args []string, outcome *tree.Outcome) error
+}
+
+func orders() []order {
+	source := []string{"IMAGE", "REFERENCE", "BYTES", "ENTRIES", "IDMAP"}
+	return []order{
+		{"unpack", source, unpackInto},
+		{"discard", nil, discard},
+		{"merge", []string{"LAYERS", "PATH..."}, merge}, // and the layers' names, the topmost first
+		{"import", append(source, "NAME", "STEM"), importImage},
+		{"remove", []string{"FORCE", "IMAGE..."}, removeImages},
+		{"prune", []string{"ALL"}, pruneImages},
+	}
+}
+
+func (o order) takes(args []string) bool {
+	n := len(o.words)
+	return len(args) == n || n > 0 && len(args) > n && strings.HasSuffix(o.words[n-1], "...")
+}
+
 // run carries out an order of bryo's, whose descriptors are numbers:
 //
-//	bryo-image unpack ROOT REPORT IMAGE REFERENCE BYTES ENTRIES IDMAP
-//	bryo-image discard ROOT REPORT
-//	bryo-image merge ROOT REPORT LAYERS PATH [NAME...]
+//	bryo-image ORDER DIRECTORY REPORT [WORD...]
 //
 // What comes of it goes to REPORT, as JSON.
 func run(args []string) int {
 	// A terminal sends its signals to all in front of it; it is for bryo to decide.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
 	const fixed = 3
+	i := slices.IndexFunc(orders(), func(o order) bool {
+		return len(args) >= fixed && o.name == args[0] && o.takes(args[fixed:])
+	})
 	var fds [2]int
 	err := errors.New("bryo starts this program; there is nothing to do by hand")
-	if known(args) {
+	if i >= 0 {
 		fds, err = descriptors(args[1], args[2])
 	}
 	if err != nil {
@@ -42,15 +69,7 @@ func run(args []string) int {
 		return 1
 	}
 	var outcome tree.Outcome
-	switch args[0] {
-	case "discard":
-		err = discard(fds[0])
-	case "merge":
-		err = merge(fds[0], args[fixed:])
-	default:
-		err = unpackInto(fds[0], args[fixed:], &outcome)
-	}
-	if err != nil {
+	if err = orders()[i].run(fds[0], args[fixed:], &outcome); err != nil {
 		outcome.Error = err.Error()
 	}
 	report := os.NewFile(uintptr(fds[1]), "report")
@@ -58,23 +77,6 @@ func run(args []string) int {
 		return 1
 	}
 	return 0
-}
-
-// known tells an order of bryo's by how many words it has.
-func known(args []string) bool {
-	const discards, unpacks, merges = 3, 8, 5
-	if len(args) == 0 {
-		return false
-	}
-	switch args[0] {
-	case "discard":
-		return len(args) == discards
-	case "unpack":
-		return len(args) == unpacks
-	case "merge":
-		return len(args) >= merges
-	}
-	return false
 }
 
 func descriptors(texts ...string) (fds [2]int, err error) {
@@ -87,42 +89,53 @@ func descriptors(texts ...string) (fds [2]int, err error) {
 	return fds, nil
 }
 
-func discard(root int) error {
+func discard(root int, _ []string, _ *tree.Outcome) error {
 	if err := confineSelf(root, -1); err != nil {
 		return err
 	}
 	return tree.InRoot(root).Clear()
 }
 
-func unpackInto(root int, args []string, outcome *tree.Outcome) error {
+// source is the image that an order names, and what it may become.
+type source struct {
+	image     *os.File
+	reference string
+	limits    tree.Limits
+	idMap     string
+}
+
+// openSource gives up all files but the image and those below a directory.
+func openSource(dir int, args []string) (*source, error) {
 	// Most of the memory is windows of decompressors, which stay; a collection at
 	// each doubling would let the heap be twice of that.
 	const percent = 25
 	debug.SetGCPercent(percent)
 	numbers, err := descriptors(args[0])
 	if err != nil {
+		return nil, err
+	}
+	s := &source{image: os.NewFile(uintptr(numbers[0]), "image"), reference: args[1], idMap: args[4]}
+	if s.limits.Bytes, err = strconv.ParseInt(args[2], 10, 64); err != nil {
+		return nil, err
+	}
+	if s.limits.Entries, err = strconv.Atoi(args[3]); err != nil {
+		return nil, err
+	}
+	return s, confineSelf(dir, numbers[0])
+}
+
+func unpackInto(root int, args []string, outcome *tree.Outcome) error {
+	s, err := openSource(root, args)
+	if err != nil {
 		return err
 	}
-	image := os.NewFile(uintptr(numbers[0]), "image")
-	request := unpack.Request{Image: image, Reference: args[1], Root: root, IDMap: args[4]}
-	if request.Limits.Bytes, err = strconv.ParseInt(args[2], 10, 64); err != nil {
-		return err
-	}
-	if request.Limits.Entries, err = strconv.Atoi(args[3]); err != nil {
-		return err
-	}
-	if err := confineSelf(root, numbers[0]); err != nil {
-		return err
-	}
-	report, err := unpack.Unpack(request)
-	if report != nil {
-		outcome.Report = *report
-	}
+	report, err := unpack.Unpack(unpack.Request{Image: s.image, Reference: s.reference, Root: root, Limits: s.limits, IDMap: s.idMap})
+	outcome.Report = *report
 	return err
 }
 
 // merge copies what layers show as one at a path.
-func merge(root int, args []string) (err error) {
+func merge(root int, args []string, _ *tree.Outcome) (err error) {
 	numbers, err := descriptors(args[0])
 	if err != nil {
 		return err

@@ -103,7 +103,7 @@ func (h *imageHelper) run(order string, ends chan os.Signal, fds []int, args ...
 	case err != nil:
 		return nil, err
 	case outcome.Error != "":
-		return nil, errors.New(outcome.Error)
+		return outcome, errors.New(outcome.Error)
 	case code > signalExitBase:
 		return nil, fmt.Errorf("signal %d ended bryo-image", code-signalExitBase)
 	case code != exitOK:

@@ -31,13 +31,19 @@ func (r *request) setRoot(text string) error {
 		return errors.New("the path of the root file system is empty\nfix: bryo run DIRECTORY [COMMAND]; was a variable not set?")
 	}
 	info, err := os.Stat(text) //nolint:gosec,nolintlint // the user names it
+	if err != nil && text != "-" {
+		if f, _, opened := openImage(text, streams{}); opened == nil { // with a tag
+			r.root.archive = text
+			return f.Close()
+		}
+	}
 	switch {
 	case text == "host":
 		r.spec.Root.Host = true
-	case err == nil && !info.IsDir(), isTransport(text):
-		r.root.archive = text
-	case err == nil, text[0] == '/', text[0] == '.':
+	case err == nil && info.IsDir(), err != nil && strings.ContainsRune("/.", rune(text[0])):
 		r.spec.Root.Path = text
+	case err == nil, isLocal(text):
+		r.root.archive = text
 	default:
 		if _, err := image.Parse(text); err != nil {
 			return fmt.Errorf("%s is no directory that is there, and no name of an image\nfix: mend the path, or write a name as in debian, or registry.example/team/web:1.2", text)
@@ -45,15 +51,6 @@ func (r *request) setRoot(text string) error {
 		r.root.image = text
 	}
 	return nil
-}
-
-func isTransport(text string) bool {
-	for _, transport := range []string{"oci:", "oci-archive:", "docker-archive:"} {
-		if strings.HasPrefix(text, transport) {
-			return true
-		}
-	}
-	return false
 }
 
 func parsePull(text string) (string, error) {
@@ -306,5 +303,10 @@ func (i *imageRoot) discard(s streams) error {
 
 // shelved puts an image on the shelf.
 func (r *request) shelved(shelf *image.Shelf, name string, s streams) (*image.Image, error) {
-	return nil, errors.New("not yet")
+	o := newShelving()
+	o.spec.IDs = r.spec.IDs
+	if r.root.archive != "" {
+		return o.local(shelf, name, s)
+	}
+	return nil, fmt.Errorf("image %s is not here, and %s is no directory\nfix: bryo pull %s, or mend the path", name, name, name)
 }

@@ -42,6 +42,7 @@ func meanings() []meaning {
 		{"ls|add|rm", fromNothing, func() []string { return append([]string{"ls", "add", "rm"}, containers()...) }},
 		{"FROM", fromFiles, containerPaths},
 		{"TO", fromFiles, containerPaths},
+		{"REF", fromNothing, imageNames},
 		{"IMAGE", fromFiles, fixed("oci:")},
 		{"DIRECTORY", fromDirectories, nil},
 		{"VERB", fromNothing, names},

@@ -134,9 +134,19 @@ func runRename(args []string, s streams) int {
 	return report(s, err)
 }
 
-func pruneFlags(s streams) (flags *pflag.FlagSet, volumes *bool) {
-	flags = verbFlags("prune", s)
-	return flags, flags.Bool("volumes", false, "remove the volumes that containers have left, too")
+const pruneAbout = `Volumes of images stay unless --volumes is given.
+With --images, images go instead that have no name and that no container is of; with --all, too, those that have one.
+Layers that no image needs go with them, and what killed commands have left.`
+
+// pruning is what prune removes.
+type pruning struct{ images, all, volumes bool }
+
+func pruneFlags(s streams) (flags *pflag.FlagSet, p *pruning) {
+	flags, p = verbFlags("prune", s), &pruning{}
+	flags.BoolVar(&p.volumes, "volumes", false, "remove the volumes of the containers' images, too, and what others have left of such")
+	flags.BoolVar(&p.images, "images", false, "remove images without a name, instead of containers")
+	flags.BoolVarP(&p.all, "all", "a", false, "with --images: all that no container is of")
+	return flags, p
 }
 
 func pruneSyntax() *pflag.FlagSet {
@@ -144,21 +154,31 @@ func pruneSyntax() *pflag.FlagSet {
 	return flags
 }
 
-// runPrune forgets all containers that have ended, and what is left of those whose
-// state is gone.
+// runPrune forgets all containers that have ended, or removes images.
 func runPrune(args []string, s streams) int {
-	flags, volumes := pruneFlags(s)
-	if err := parse(flags, args); err != nil {
+	flags, p := pruneFlags(s)
+	err := parse(flags, args)
+	switch {
+	case err != nil:
+	case flags.NArg() > 0:
+		err = errors.New("prune takes no arguments\nfix: bryo prune")
+	case p.all && !p.images:
+		err = errors.New("--all goes with --images\nfix: bryo prune, or bryo prune --images --all")
+	}
+	if err != nil {
 		return report(s, err)
 	}
-	code := eachEntry(s, choice{flags: flags, all: true, are: over}, func(e *state.Entry) error { return remove(e, false, !*volumes, s) })
-	if err := sweep(*volumes, s); err != nil {
+	if p.images {
+		return pruneImages(p.all, s)
+	}
+	code := eachEntry(s, choice{flags: flags, all: true, are: over}, func(e *state.Entry) error { return remove(e, false, !p.volumes, s) })
+	if err := sweep(p.volumes, s); err != nil {
 		return report(s, err)
 	}
 	return code
 }
 
-// sweep removes what is left on the shelf of containers.
+// sweep removes what is left of containers whose state is gone.
 func sweep(volumes bool, s streams) error {
 	shelf, err := image.Path()
 	if err != nil {

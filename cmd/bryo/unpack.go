@@ -50,9 +50,7 @@ func unpackFlags(o *unpackOptions, s streams) *pflag.FlagSet {
 	const bytes, files = 64 << 30, 1 << 20
 	o.bytes, o.files = bytes, files
 	flags := verbFlags("unpack", s)
-	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(&o.spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
-	flags.Var(&value{kind: "SIZE", text: "64g", set: func(text string) (err error) { o.bytes, err = parseLogSize(text); return err }}, "max-size", "how large all files together may be")
-	flags.Var(&value{kind: "NUMBER", text: strconv.Itoa(files), set: func(text string) (err error) { o.files, err = strconv.ParseUint(text, 10, 32); return err }}, "max-files", "how many files there may be")
+	sizeFlags(flags, &o.spec, &o.bytes, &o.files)
 	return flags
 }
 

@@ -9,11 +9,15 @@
 //	    images/ID.json             what is known of an image; flock(2), shared by who runs it
 //	    blobs/sha256/HEX           manifests and configurations, as they came
 //	    digests/sha256-HEX         of a layer as it came, a link that says what is in it
-//	    layers/MAP/map             the map of ids under which its layers were made
+//	    layers/MAP/map             the map of ids under which these layers were made
 //	               NAME/           a layer, as overlay file systems stack it
 //	               NAME.json       what is known of it
+//	               NAME.BOOT       one that this run of the machine has finished, and that
+//	                               may not be on the disk yet
+//	               NAME.half       one that is being made; flock(2), by who makes it
 //	    holds/CONTAINER.json       the image of a container that does not run, and where
 //	                               the container's state is
+//	    trash/                     what is being removed
 //
 // Every file is made beside and renamed, a layer's directory last of what
 // belongs to it, so that what has its name is complete.

@@ -5,32 +5,44 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Adding keeps layers from being removed until it is closed, so that what was
-// looked up stays: who adds an image has it, and who takes hold of one.
+// Adding keeps layers from being removed until it is closed: who adds an image
+// has it, from when it is known which layers need not be read.
 func (s *Shelf) Adding() (*os.File, error) { return s.flock(lockFile, unix.LOCK_SH) }
+
+// Removing is there as long as nobody adds an image. It is nil if somebody does.
+func (s *Shelf) Removing() (*os.File, error) {
+	f, err := s.flock(lockFile, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, nil //nolint:nilnil // there is neither
+	}
+	return f, err
+}
 
 // Hold keeps an image on the shelf until the file is closed by all who have it,
 // or they end: who runs in the image passes it on. A record is never replaced,
 // so that the lock is where others look for it.
 func (s *Shelf) Hold(image *Image) (*os.File, error) {
-	adding, err := s.Adding()
-	if err != nil {
-		return nil, err
-	}
-	defer adding.Close()
-	f, err := s.open(recordName(image.ID), unix.O_RDONLY)
+	f, err := s.OpenFile(RecordName(image.ID), unix.O_RDONLY)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, errNotFound(image.ID)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, unix.LOCK_SH); err != nil {
+	var st unix.Stat_t
+	if err = flock(f, unix.LOCK_SH); err == nil {
+		err = unix.Fstat(int(f.Fd()), &st)
+	}
+	if err == nil && st.Nlink == 0 { // removed between the two
+		err = errNotFound(image.ID)
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
@@ -52,16 +64,77 @@ func (s *Shelf) Keep(image *Image, container, state string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.WriteJSON(keepName(container), Keep{image.ID, state}), held.Close())
+	return errors.Join(s.writeAlone(keepName(container), Keep{image.ID, state}), held.Close())
 }
 
 // Release ends what Keep began; a container that keeps none is no error.
 func (s *Shelf) Release(container string) error {
-	err := unix.Unlinkat(s.Fd(), keepName(container), 0)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
+	for _, name := range []string{keepName(container) + HalfFile, keepName(container)} {
+		if err := unix.Unlinkat(s.Fd(), name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			return os.NewSyscallError("unlink", err)
+		}
 	}
-	return os.NewSyscallError("unlink", err)
+	return nil
 }
 
-func keepName(container string) string { return holdsDir + "/" + container + recordEnd }
+func keepName(container string) string { return HoldsDir + "/" + container + RecordEnd }
+
+// Users are the containers that keep an image. The second result is open if
+// nothing holds the image now, and nothing can until it is closed.
+func (s *Shelf) Users(id string) (containers []string, free *os.File, err error) {
+	kept, err := s.keeps()
+	if err != nil {
+		return nil, nil, err
+	}
+	for container, keep := range kept {
+		if keep.Image == id && keep.lasts() {
+			containers = append(containers, container)
+		}
+	}
+	slices.Sort(containers)
+	f, err := s.OpenFile(RecordName(id), unix.O_RDONLY)
+	if err != nil {
+		return containers, nil, err
+	}
+	err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return containers, f, nil
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = nil
+	}
+	return containers, nil, errors.Join(err, f.Close())
+}
+
+// keeps are what keeps images, by containers. What nobody can read keeps nothing,
+// but stays: its container may be another version's.
+func (s *Shelf) keeps() (map[string]Keep, error) {
+	names, err := s.Names(HoldsDir)
+	kept := map[string]Keep{}
+	for _, name := range names {
+		container, is := strings.CutSuffix(name, RecordEnd)
+		var keep Keep
+		if is && s.ReadJSON(keepName(container), &keep) == nil {
+			kept[container] = keep
+		}
+	}
+	return kept, err
+}
+
+// lasts says whether the container is still there.
+func (k Keep) lasts() bool {
+	var st unix.Stat_t
+	return !errors.Is(unix.Lstat(k.State, &st), unix.ENOENT)
+}
+
+// ReleaseGone ends what keeps images for containers that are gone, as those of an
+// earlier run of the machine are.
+func (s *Shelf) ReleaseGone() error {
+	kept, err := s.keeps()
+	for container, keep := range kept {
+		if !keep.lasts() {
+			err = errors.Join(err, s.Release(container))
+		}
+	}
+	return err
+}

@@ -14,7 +14,7 @@ import (
 // names are all names with the ids of their images.
 func (s *Shelf) names() (map[string]string, error) {
 	names := map[string]string{}
-	if err := s.readJSON(namesFile, &names); err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := s.ReadJSON(namesFile, &names); err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, err
 	}
 	return names, nil
@@ -33,12 +33,81 @@ func namesOf(names map[string]string, id string) (list []string) {
 // Tag gives a name to an image. One that has it loses it.
 func (s *Shelf) Tag(image *Image, name Reference) error {
 	return s.rename(func(names map[string]string) error {
-		if _, err := s.record(image.ID); err != nil {
+		if _, err := s.Record(image.ID); err != nil {
 			return err // it is gone meanwhile
 		}
 		names[name.String()] = image.ID
 		return nil
 	})
+}
+
+// Add puts an image on the shelf, whose layers are there, under a name. One that
+// is there stays as it is.
+func (s *Shelf) Add(image *Image, name Reference) error {
+	return s.rename(func(names map[string]string) error {
+		names[name.String()] = image.ID
+		return s.add(image)
+	})
+}
+
+// AddAs is Add under the names that the image has itself, wherever it comes from.
+// It takes none from another image but this machine's own, since who made it need
+// not be who owns the name: those that it did not get are returned.
+func (s *Shelf) AddAs(image *Image, own []Reference) (others []string, err error) {
+	return others, s.rename(func(names map[string]string) error {
+		for _, name := range own {
+			text := name.String()
+			if of := names[text]; of != "" && of != image.ID && name.Registry != local {
+				others = append(others, text)
+				continue
+			}
+			names[text] = image.ID
+		}
+		return s.add(image)
+	})
+}
+
+func (s *Shelf) add(image *Image) error {
+	var st unix.Stat_t
+	name := RecordName(image.ID)
+	if err := unix.Fstatat(s.Fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW); !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return s.WriteJSON(name, image)
+}
+
+// Untag takes a name from its image.
+func (s *Shelf) Untag(name string) error {
+	return s.rename(func(names map[string]string) error {
+		delete(names, name)
+		return nil
+	})
+}
+
+// Drop takes an image with all its names off the shelf, and returns these. Its
+// layers stay.
+func (s *Shelf) Drop(id string) (own []string, err error) {
+	return own, s.rename(func(names map[string]string) error {
+		own = namesOf(names, id)
+		for _, name := range own {
+			delete(names, name)
+		}
+		if err := unix.Unlinkat(s.Fd(), RecordName(id), 0); err != nil {
+			return &os.PathError{Op: "remove", Path: RecordName(id), Err: err}
+		}
+		return nil
+	})
+}
+
+// NameOf is the name of an image by which it was looked up, or "" if that was its
+// id.
+func (s *Shelf) NameOf(image *Image, text string) string {
+	for _, candidate := range candidates(text) {
+		if name := candidate.String(); slices.Contains(image.Names, name) {
+			return name
+		}
+	}
+	return ""
 }
 
 // rename changes names, one process at a time.
@@ -55,7 +124,7 @@ func (s *Shelf) rename(change func(names map[string]string) error) error {
 	if err != nil {
 		return err
 	}
-	return s.WriteJSON(namesFile, names)
+	return s.writeAlone(namesFile, names)
 }
 
 // WriteJSON replaces a file of the shelf as a whole.
@@ -67,10 +136,24 @@ func (s *Shelf) WriteJSON(name string, value any) error {
 	return s.WriteFile(name, data)
 }
 
-// WriteFile replaces a file of the shelf as a whole, for good.
-func (s *Shelf) WriteFile(name string, data []byte) (err error) {
-	beside := name + half + strconv.Itoa(os.Getpid())
-	f, err := s.open(beside, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC)
+// WriteFile replaces a file of the shelf as a whole, for good. Several processes
+// may do so at the same time.
+func (s *Shelf) WriteFile(name string, data []byte) error {
+	return s.write(name, name+HalfFile+strconv.Itoa(os.Getpid()), data)
+}
+
+// writeAlone is WriteJSON where no other process does so: what one leaves that was
+// killed, the next one takes.
+func (s *Shelf) writeAlone(name string, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return s.write(name, name+HalfFile, data)
+}
+
+func (s *Shelf) write(name, beside string, data []byte) error {
+	f, err := s.OpenFile(beside, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC)
 	if err != nil {
 		return err
 	}
@@ -88,12 +171,12 @@ func (s *Shelf) WriteFile(name string, data []byte) (err error) {
 	return nil
 }
 
-// half is in the names of what is not complete.
-const half = ".half-"
+// HalfFile is in the names of files that are not complete.
+const HalfFile = ".half-"
 
 // flock takes a lock of the shelf, which is given up when the file is closed.
 func (s *Shelf) flock(name string, how int) (*os.File, error) {
-	f, err := s.open(name, unix.O_RDONLY|unix.O_CREAT)
+	f, err := s.OpenFile(name, unix.O_RDONLY|unix.O_CREAT)
 	if err != nil {
 		return nil, err
 	}

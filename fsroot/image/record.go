@@ -4,8 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Image is what is known of an image.
@@ -64,3 +70,60 @@ func mapName(idMap string) string {
 
 // isID tells an image's id.
 func isID(text string) bool { return len(text) == 2*sha256.Size && only(text, hexes) }
+
+// HasLayer says whether a layer is on the shelf, for images under a map of ids:
+// by its digest as it comes, as in sha256:HEX.
+func (s *Shelf) HasLayer(digest, idMap string) bool {
+	target := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(s.Fd(), digestName(digest), target)
+	if !isDigest(digest) || err != nil {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Fstatat(s.Fd(), LayersDir(idMap)+"/"+LayerName(string(target[:n])), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
+// NoteDigest notes what is in a layer as it comes, once it was read.
+func (s *Shelf) NoteDigest(digest, diffID string) error {
+	if !isDigest(digest) || !isDigest(diffID) {
+		return nil
+	}
+	err := unix.Symlinkat(diffID, s.Fd(), digestName(digest))
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return os.NewSyscallError("symlink", err)
+}
+
+func digestName(digest string) string {
+	return DigestsDir + "/" + strings.Replace(digest, ":", "-", 1)
+}
+
+// AddBlob keeps a manifest or a configuration, and says what its sha256 is.
+func (s *Shelf) AddBlob(data []byte) (hexadecimal string, err error) {
+	sum := sha256.Sum256(data)
+	hexadecimal = hex.EncodeToString(sum[:])
+	var st unix.Stat_t
+	name := BlobsDir + "/" + hexadecimal
+	if err := unix.Fstatat(s.Fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Size == int64(len(data)) {
+		return hexadecimal, nil
+	}
+	return hexadecimal, s.WriteFile(name, data)
+}
+
+// Blob reads a manifest or a configuration by its sha256.
+func (s *Shelf) Blob(hexadecimal string) ([]byte, error) {
+	if !isID(hexadecimal) {
+		return nil, fmt.Errorf("%q is no sha256", hexadecimal)
+	}
+	f, err := s.OpenFile(BlobsDir+"/"+hexadecimal, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if sum := sha256.Sum256(data); err == nil && hex.EncodeToString(sum[:]) != hexadecimal {
+		err = fmt.Errorf("%s of the shelf is damaged", f.Name())
+	}
+	return data, err
+}

@@ -65,6 +65,27 @@ func Parse(text string) (Reference, error) {
 	return r, nil
 }
 
+// ParseLocal reads a name that somebody gives to an image of his own: without a
+// registry it is this machine's.
+func ParseLocal(text string) (Reference, error) {
+	if first, _, more := strings.Cut(text, "/"); !more || !isRegistry(first) {
+		text = local + "/" + text
+	}
+	return Parse(text)
+}
+
+// InLayout reads the name that an image has in a layout, which is only a tag
+// mostly. Then, or without a name, the image is called as the layout is.
+func InLayout(name, layout string) (Reference, error) {
+	switch {
+	case name == "":
+		return ParseLocal(layout)
+	case isTag(name):
+		return ParseLocal(layout + ":" + name)
+	}
+	return ParseLocal(name)
+}
+
 func errReference(text, why string) error {
 	const most = 80
 	return fmt.Errorf("%.*q is no name of an image: %s\nfix: write it as in debian, or registry.example:5000/team/web:1.2", most, text, why)

@@ -19,18 +19,21 @@ type Shelf struct {
 	path string
 }
 
-// Names in the shelf's directory.
+// Directories of the shelf, and what the names of records end with.
 const (
-	lockFile   = "lock"
-	namesFile  = "names.json"
-	namesLock  = "names.lock"
-	imagesDir  = "images"
-	layersDir  = "layers"
-	digestsDir = "digests"
-	holdsDir   = "holds"
-	blobsDir   = "blobs"
-	recordEnd  = ".json"
-	mapFile    = "map"
+	ImagesDir  = "images"
+	AllLayers  = "layers"
+	DigestsDir = "digests"
+	HoldsDir   = "holds"
+	BlobsDir   = "blobs/sha256"
+	TrashDir   = "trash"
+	RecordEnd  = ".json"
+)
+
+const (
+	lockFile  = "lock"
+	namesFile = "names.json"
+	namesLock = "names.lock"
 )
 
 const (
@@ -78,9 +81,9 @@ func OpenPath(path string) (*Shelf, error) {
 	if err == nil && st.Mode&0o077 != 0 { // layers have files that give their owner's rights to who executes them
 		err = unix.Fchmod(fd, dirMode)
 	}
-	for _, name := range []string{imagesDir, layersDir, digestsDir, holdsDir, blobsDir, blobsDir + "/sha256"} {
+	for _, name := range []string{ImagesDir, AllLayers, DigestsDir, HoldsDir, filepath.Dir(BlobsDir), BlobsDir, TrashDir} {
 		if err == nil {
-			err = s.mkdir(name)
+			err = s.Mkdir(name)
 		}
 	}
 	if err != nil {
@@ -101,14 +104,16 @@ func (s *Shelf) Path() string { return s.path }
 // Close gives up the directory.
 func (s *Shelf) Close() error { return s.dir.Close() }
 
-func (s *Shelf) mkdir(name string) error {
+// Mkdir makes a directory of the shelf, or finds it there.
+func (s *Shelf) Mkdir(name string) error {
 	if err := unix.Mkdirat(s.Fd(), name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) { //nolint:mnd // nobody else can enter the directory above
 		return &os.PathError{Op: "make", Path: filepath.Join(s.path, name), Err: err}
 	}
 	return nil
 }
 
-func (s *Shelf) open(name string, flags int) (*os.File, error) {
+// OpenFile opens a file of the shelf.
+func (s *Shelf) OpenFile(name string, flags int) (*os.File, error) {
 	fd, err := unix.Openat(s.Fd(), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, fileMode)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: filepath.Join(s.path, name), Err: err}
@@ -116,9 +121,9 @@ func (s *Shelf) open(name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// readJSON reads a file of the shelf as a whole.
-func (s *Shelf) readJSON(name string, into any) error {
-	f, err := s.open(name, unix.O_RDONLY)
+// ReadJSON reads a file of the shelf as a whole.
+func (s *Shelf) ReadJSON(name string, into any) error {
+	f, err := s.OpenFile(name, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -156,7 +161,7 @@ func (s *Shelf) Lookup(text string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := s.record(id)
+	image, err := s.Record(id)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, errNotFound(text)
 	}
@@ -185,7 +190,7 @@ func (s *Shelf) resolve(text string, names map[string]string) (string, error) {
 
 // candidates are what a name can mean, the most likely first.
 func candidates(text string) (list []Reference) {
-	if r, err := Parse(local + "/" + text); err == nil {
+	if r, err := ParseLocal(text); err == nil {
 		list = append(list, r)
 	}
 	if r, err := Parse(text); err == nil {
@@ -205,7 +210,7 @@ func (s *Shelf) ofDigest(r Reference, names map[string]string) string {
 		if !is || rest == "" || !strings.ContainsRune(":@", rune(rest[0])) {
 			continue
 		}
-		if image, err := s.record(id); err == nil && image.Digest == r.Digest {
+		if image, err := s.Record(id); err == nil && image.Digest == r.Digest {
 			return id
 		}
 	}
@@ -217,7 +222,7 @@ func (s *Shelf) ofPrefix(text string) (string, error) {
 	if prefix == "" || !only(prefix, hexes) {
 		return "", errNotFound(text)
 	}
-	ids, err := s.ids()
+	ids, err := s.IDs()
 	if err != nil {
 		return "", err
 	}
@@ -231,14 +236,16 @@ func (s *Shelf) ofPrefix(text string) (string, error) {
 	return "", fmt.Errorf("%s: the ids of %d images begin so\nfix: write more of it, or a name", text, len(ids))
 }
 
-func recordName(id string) string { return imagesDir + "/" + id + recordEnd }
+// RecordName is where an image's record is.
+func RecordName(id string) string { return ImagesDir + "/" + id + RecordEnd }
 
-func (s *Shelf) record(id string) (*Image, error) {
+// Record reads what is known of an image, but for its names.
+func (s *Shelf) Record(id string) (*Image, error) {
 	if !isID(id) {
 		return nil, fmt.Errorf("%q is no id of an image", id)
 	}
 	image := &Image{}
-	if err := s.readJSON(recordName(id), image); err != nil {
+	if err := s.ReadJSON(RecordName(id), image); err != nil {
 		return nil, err
 	}
 	if image.ID != id {
@@ -247,19 +254,20 @@ func (s *Shelf) record(id string) (*Image, error) {
 	return image, nil
 }
 
-// ids are those of all images.
-func (s *Shelf) ids() (ids []string, err error) {
-	names, err := s.list(imagesDir)
+// IDs are those of all images.
+func (s *Shelf) IDs() (ids []string, err error) {
+	names, err := s.Names(ImagesDir)
 	for _, name := range names {
-		if id, is := strings.CutSuffix(name, recordEnd); is && isID(id) {
+		if id, is := strings.CutSuffix(name, RecordEnd); is && isID(id) {
 			ids = append(ids, id)
 		}
 	}
 	return ids, err
 }
 
-func (s *Shelf) list(dir string) ([]string, error) {
-	f, err := s.open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
+// Names are those in a directory of the shelf, sorted.
+func (s *Shelf) Names(dir string) ([]string, error) {
+	f, err := s.OpenFile(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
@@ -276,12 +284,12 @@ func (s *Shelf) List() (images []*Image, damaged []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ids, err := s.ids()
+	ids, err := s.IDs()
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, id := range ids {
-		image, err := s.record(id)
+		image, err := s.Record(id)
 		switch {
 		case errors.Is(err, unix.ENOENT): // removed meanwhile
 		case err != nil:
@@ -296,13 +304,13 @@ func (s *Shelf) List() (images []*Image, damaged []string, err error) {
 }
 
 // LayersDir is where a shelf has the layers that were made under a map of ids.
-func LayersDir(idMap string) string { return filepath.Join(layersDir, mapName(idMap)) }
+func LayersDir(idMap string) string { return filepath.Join(AllLayers, mapName(idMap)) }
 
 // OpenLayers opens the directory that the layers of an image have their names
 // in, as O_PATH: those that were made under a map of ids. An image that is there
 // under another map only is an ErrOtherMap.
 func (s *Shelf) OpenLayers(image *Image, idMap string) (*os.File, error) {
-	f, err := s.open(LayersDir(idMap), unix.O_PATH|unix.O_DIRECTORY)
+	f, err := s.OpenFile(LayersDir(idMap), unix.O_PATH|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, ErrOtherMap
 	}

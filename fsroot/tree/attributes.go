@@ -112,7 +112,7 @@ func (m *Image) setXattrs(fd int, h *tar.Header) error {
 			continue
 		}
 		if !settable(name) {
-			m.Report.xattr(name)
+			m.Report.xattr(name, 1)
 			continue
 		}
 		err := unix.Fsetxattr(fd, name, []byte(value), 0)
@@ -120,7 +120,7 @@ func (m *Image) setXattrs(fd int, h *tar.Header) error {
 		case err == nil && name == aclDefault:
 			m.inherits = true
 		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.E2BIG), errors.Is(err, unix.ERANGE):
-			m.Report.xattr(name)
+			m.Report.xattr(name, 1)
 		case err != nil:
 			return fmt.Errorf("set the attribute %s: %w", name, err)
 		}
@@ -132,7 +132,7 @@ func (m *Image) setXattrs(fd int, h *tar.Header) error {
 func (m *Image) countXattrs(h *tar.Header) {
 	for key := range h.PAXRecords {
 		if name, is := strings.CutPrefix(key, paxXattr); is && name != labels {
-			m.Report.xattr(name)
+			m.Report.xattr(name, 1)
 		}
 	}
 }

@@ -34,6 +34,7 @@ type Image struct {
 
 	tree     Tree
 	left     *Budget
+	bytes    int64       // of all files
 	alone    *alone      // nil for one above those that are there
 	layer    int         // how many are finished
 	top      *tar.Header // the root's own entry
@@ -295,6 +296,7 @@ func (m *Image) makeFile(in io.Reader, h *tar.Header, name string) (err error) {
 	if h.Size < 0 || m.left.bytes.Add(-h.Size) < 0 {
 		return errors.New("the image's files are larger than is allowed")
 	}
+	m.bytes += h.Size
 	mode, fd := uint32(h.Mode)&0o777, -1 //nolint:mnd // rwx of all
 	err = m.replaced(name, func() (err error) {
 		fd, err = unix.Openat(m.at.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)

@@ -28,6 +28,8 @@ type Layer struct {
 	Implicit []string `json:",omitempty"`
 	// Opaque says that it hides all of the lower layers.
 	Opaque bool `json:",omitempty"`
+	// Bytes are those of its files, holes among them.
+	Bytes int64
 }
 
 // alone is such a layer while it is made.
@@ -63,7 +65,7 @@ func NewLayer(fd int, budget *Budget) (*Image, error) {
 
 // Layer says what has to be known of the layer, which is complete.
 func (m *Image) Layer() Layer {
-	l := Layer{Opaque: m.alone.opaque}
+	l := Layer{Opaque: m.alone.opaque, Bytes: m.bytes}
 	if m.top == nil {
 		l.Implicit = append(l.Implicit, "/")
 	}

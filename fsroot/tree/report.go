@@ -15,6 +15,14 @@ import (
 type Outcome struct {
 	Error  string `json:",omitempty"`
 	Report Report
+
+	// Of the shelf: the image that came there, names that it did not get or that
+	// went, images that went, bytes of their layers, and that these could not.
+	ID    string   `json:",omitempty"`
+	Names []string `json:",omitempty"`
+	IDs   []string `json:",omitempty"`
+	Bytes int64    `json:",omitempty"`
+	Busy  bool     `json:",omitempty"`
 }
 
 // Report is what could not be made as an image says.
@@ -43,14 +51,29 @@ func (r *Report) device(h *tar.Header, to string) {
 	}
 }
 
-func (r *Report) xattr(name string) {
+// Add adds what another report says.
+func (r *Report) Add(other *Report) {
+	r.Devices = append(r.Devices, other.Devices...)
+	r.Devices = r.Devices[:min(len(r.Devices), mostDevices)]
+	r.Omitted += other.Omitted
+	r.Unknown += other.Unknown
+	r.Foreign += other.Foreign
+	r.Unrecorded += other.Unrecorded
+	r.Setuid += other.Setuid
+	r.Unnoted = r.Unnoted || other.Unnoted
+	for name, files := range other.Xattrs {
+		r.xattr(name, files)
+	}
+}
+
+func (r *Report) xattr(name string, files int) {
 	if r.Xattrs == nil {
 		r.Xattrs = map[string]int{}
 	}
 	if _, known := r.Xattrs[name]; !known && len(r.Xattrs) >= mostXattrs {
 		name = "others"
 	}
-	r.Xattrs[name]++
+	r.Xattrs[name] += files
 }
 
 // noteDevices is the extended attribute of a root directory that has the devices

@@ -52,7 +52,7 @@ func removed(err error) error {
 type OtherMapError struct{ Image, Map string }
 
 func (e *OtherMapError) Error() string {
-	return fmt.Sprintf("the layers of image %s are there under another map of ids, and this container's is %s", e.Image, e.Map)
+	return fmt.Sprintf("the layers of image %s were made under another map of ids than this container's\nfix: have them made for this one, too: bryo pull --userns MAP, or say the --userns of then", e.Image)
 }
 
 func probeLayers(spec *rootless.Spec, r *rootless.RootFacts, dir string) (err error) {

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"bryo/fsroot/image"
+	"bryo/fsroot/tree"
+	"bryo/rootless"
+	"bryo/rootless/launch"
+)
+
+// An image comes on the shelf by bryo-image, as root of the user's map of ids,
+// which can write to the shelf alone:
+//
+//	bryo, as the user                             bryo-image, as root of the map
+//	opens IMAGE and the shelf ------------------> makes the layers that are missing
+//	<- the image's id, what became otherwise ---- and gives it its names
+
+// shelving is how an image comes on the shelf.
+type shelving struct {
+	spec  rootless.Spec
+	bytes int64
+	files uint64
+	name  string // instead of the image's own
+}
+
+// newShelving has the limits that hold unless others are told.
+func newShelving() *shelving {
+	const bytes, files = 64 << 30, 1 << 20
+	return &shelving{bytes: bytes, files: files}
+}
+
+// sizeFlags are what an image may be, and whose its files are.
+func sizeFlags(flags *pflag.FlagSet, spec *rootless.Spec, bytes *int64, files *uint64) {
+	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
+	flags.Var(&value{kind: "SIZE", text: "64g", set: func(text string) (err error) { *bytes, err = parseLogSize(text); return err }}, "max-size", "how large all files together may be")
+	flags.Var(&value{kind: "NUMBER", text: strconv.FormatUint(*files, 10), set: func(text string) (err error) { *files, err = strconv.ParseUint(text, 10, 32); return err }}, "max-files", "how many files there may be")
+}
+
+// local puts an image of a file or a directory on the shelf.
+func (o *shelving) local(shelf *image.Shelf, text string, s streams) (*image.Image, error) {
+	in, reference, err := openImage(text, s)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	return o.add(shelf, in, reference, stem(in.Name()), s)
+}
+
+// stem is what an image in a file is called if it does not say so itself.
+func stem(path string) string {
+	name := strings.ToLower(filepath.Base(path))
+	for _, end := range []string{".gz", ".tgz", ".zst", ".xz", ".bz2", ".tar", ".oci"} {
+		name = strings.TrimSuffix(name, end)
+	}
+	return name
+}
+
+// add puts an image that is open on the shelf.
+func (o *shelving) add(shelf *image.Shelf, in *os.File, reference, stem string, s streams) (*image.Image, error) {
+	name := o.name
+	if name != "" {
+		full, err := image.ParseLocal(name)
+		if err != nil {
+			return nil, err
+		}
+		name = full.String()
+	}
+	helper, err := newImageHelper(&o.spec, s)
+	if err != nil {
+		return nil, err
+	}
+	defer helper.close()
+	outcome, err := helper.run("import", helper.ends, []int{shelf.Fd(), int(in.Fd())},
+		reference, strconv.FormatInt(o.bytes, 10), strconv.FormatUint(o.files, 10), helper.maps(), name, stem)
+	if ended := (*launch.EndedError)(nil); errors.As(err, &ended) {
+		warn(s, []string{"layers that were finished are kept for the next time; bryo prune --images removes them"})
+	}
+	if err != nil {
+		return nil, err
+	}
+	warn(s, append(unpackWarnings(&outcome.Report), othersWarnings(outcome)...))
+	return shelf.Lookup(outcome.ID)
+}
+
+func othersWarnings(outcome *tree.Outcome) (lines []string) {
+	for _, name := range outcome.Names {
+		lines = append(lines, fmt.Sprintf("%s stays the name of another image: bryo tag %.12s %s gives it to this one", name, outcome.ID, name))
+	}
+	return lines
+}
+
+// isLocal tells an image of a file or a directory from one of a registry.
+func isLocal(text string) bool {
+	for _, transport := range []string{"oci:", "oci-archive:", "docker-archive:", "/", "./", "../"} {
+		if strings.HasPrefix(text, transport) {
+			return true
+		}
+	}
+	info, err := os.Stat(text)
+	return text == "-" || err == nil && info.Mode().IsRegular()
+}
