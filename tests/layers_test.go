@@ -60,7 +60,7 @@ func floors() []layer {
 		{pkg: "fsroot/pack", floor: 2.6, users: ends},
 
 		{pkg: "fsroot/tree", floor: 2.25, users: append(images, "cmd/bryo", "fsroot/unpack"), only: []string{"golang.org/x/sys"}},
-		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo"), only: []string{"golang.org/x/sys"}},
+		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo", "rootless", "rootless/host"), only: []string{"golang.org/x/sys"}},
 
 		{pkg: "rootless", floor: 3},
 

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/fsroot"
 	"bryo/fsroot/tree"
 	"bryo/fsroot/unpack"
 )
@@ -34,6 +35,7 @@ func orders() []order {
 	return []order{
 		{"unpack", source, unpackInto},
 		{"discard", nil, discard},
+		{"merge", []string{"LAYERS", "PATH..."}, merge}, // and the layers' names, the topmost first
 		{"import", append(source, "NAME", "STEM"), importImage},
 		{"remove", []string{"FORCE", "IMAGE..."}, removeImages},
 		{"prune", []string{"ALL"}, pruneImages},
@@ -133,4 +135,21 @@ func unpackInto(root int, args []string, outcome *tree.Outcome) error {
 	report, err := unpack.Unpack(unpack.Request{Image: s.image, Reference: s.reference, Root: root, Limits: s.limits, IDMap: s.idMap})
 	outcome.Report = *report
 	return err
+}
+
+// merge copies what layers show as one at a path.
+func merge(root int, args []string, _ *tree.Outcome) (err error) {
+	numbers, err := descriptors(args[0])
+	if err != nil {
+		return err
+	}
+	if err := confineSelf(root, numbers[0]); err != nil {
+		return err
+	}
+	layers := &fsroot.Union{}
+	defer func() { err = errors.Join(err, layers.Close()) }()
+	if err := layers.AddAt(numbers[0], args[2:]...); err != nil {
+		return err
+	}
+	return tree.Merge(root, layers, args[1])
 }

@@ -61,7 +61,7 @@ func commands() []command {
 		{"stats", "[--no-stream] [CONTAINER...]", "show what containers use", runStats, statsSyntax, statsAbout, nil},
 		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, "", nil},
 		{"rm", "[FLAGS] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, "", nil},
-		{"prune", "[--images [--all]]", "forget all containers that have ended, or remove unused images", runPrune, pruneSyntax, pruneAbout, nil},
+		{"prune", "[--volumes] [--images [--all]]", "forget all containers that have ended, or remove unused images", runPrune, pruneSyntax, pruneAbout, nil},
 		{"pull", "[FLAGS] IMAGE", "put an image on the shelf", runPull, pullSyntax, pullAbout, pullExamples()},
 		{"images", "[-q|--json]", "list the images on the shelf", runImages, imagesSyntax, "", nil},
 		{"tag", "REF NAME...", "give an image more names", runTag, nil, "", nil},
@@ -77,15 +77,19 @@ func commands() []command {
 	}
 }
 
-// Verbs that run --detach and cp use.
+// Verbs that run and cp use.
 const (
-	supervise = "supervise"
-	copyVerb  = "copy"
+	supervise   = "supervise"
+	copyVerb    = "copy"
+	discardVerb = "discard"
 )
 
 func runHelper(name string, args []string, s streams) int {
-	if name == supervise {
+	switch name {
+	case supervise:
 		return runSupervise(args, s)
+	case discardVerb:
+		return runDiscard(args, s)
 	}
 	return runCopy(args, s)
 }
@@ -101,7 +105,7 @@ func run(args []string, s streams) int {
 		name = "help"
 	case "--version":
 		name = "version"
-	case supervise, copyVerb:
+	case supervise, copyVerb, discardVerb:
 		return runHelper(name, args, s)
 	}
 	c, found := lookup(name)

@@ -19,6 +19,7 @@ type request struct {
 	spec   rootless.Spec
 	life   life
 	detach detach
+	root   rootWord
 
 	hostEnv, fileEnv []string // what -e overrides
 }
@@ -68,6 +69,12 @@ func (r *request) run(s streams) (code int, err error) {
 	if err := checkStreams(s, r.spec.Process.Terminal); err != nil {
 		return 0, err
 	}
+	used, err := r.useImage(s)
+	defer used.close()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, used.discard(s)) }()
 	plan, err := plan(&r.spec)
 	if err != nil {
 		return 0, err
@@ -79,8 +86,26 @@ func (r *request) run(s streams) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := used.leave(container); err != nil {
+		return 0, errors.Join(err, container.Kill())
+	}
 	warnGivenUp(s, slices.Concat(plan.GivenUp, container.GivenUp))
 	return r.life.await(container, plan.Process.Terminal, s)
+}
+
+// useImage takes the image of a container in the foreground, if it has one, which
+// keeps nothing that it writes.
+func (r *request) useImage(s streams) (*imageRoot, error) {
+	used, err := r.takeImage(true, s)
+	if used == nil || err != nil {
+		return used, err
+	}
+	id, err := host.NewID()
+	if err != nil {
+		return used, err
+	}
+	_, swept := sweepOwn(used.shelf.Path(), false, s)
+	return used, errors.Join(swept, r.adopt(used, id+foreground, s))
 }
 
 // checkStreams refuses what would lay a directory of the host open to the
