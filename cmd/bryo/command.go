@@ -67,7 +67,7 @@ func commands() []command {
 		{"tag", "REF NAME...", "give an image more names", runTag, nil, "", nil},
 		{"rmi", "[-f] REF...", "take images off the shelf", runRmi, rmiSyntax, rmiAbout, nil},
 		{"unpack", "[FLAGS] IMAGE DIRECTORY", "make a root file system of an image", runUnpack, unpackSyntax, unpackAbout, unpackExamples()},
-		{"pack", "[FLAGS] DIRECTORY IMAGE", "make an image of a root file system", runPack, packSyntax, packAbout, packExamples()},
+		{"pack", "[FLAGS] ROOT IMAGE", "make an image of a root file system or a container", runPack, packSyntax, packAbout, packExamples()},
 		{"unshare", "[FLAGS] [PROGRAM [ARG...]]", "run a command under your id map, without a container", runUnshare, unshareSyntax, unshareAbout, nil},
 		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor, doctorSyntax, doctorAbout, nil},
 		{"version", "", "print the version", runVersion, nil, "", nil},

@@ -155,6 +155,7 @@ func entrypoint(text string) []string {
 func imageFlags(flags *pflag.FlagSet, root *rootWord) {
 	flags.Var(one(&root.pull, "WHEN", parsePull), "pull", "ask the registry for an image: missing, always or never; by default if it is missing")
 	flags.BoolVarP(&root.given.PublishAll, "publish-all", "P", false, "publish the ports that the image exposes, at ports that are free")
+	flags.Var(one(&root.save, "IMAGE", parseSave), "save", "keep what the command has written as a new image of this name")
 }
 
 func envFlags(flags *pflag.FlagSet, r *request) {
@@ -204,7 +205,7 @@ func (r *request) finish(args []string, flags *pflag.FlagSet) error {
 	if !flags.Changed("tty") {
 		spec.Process.Terminal = !r.detach.On && tty.Is(0) && tty.Is(1)
 	}
-	if err := r.checkDetach(flags); err != nil {
+	if err := errors.Join(r.checkDetach(flags), r.checkSave()); err != nil {
 		return err
 	}
 	if len(spec.IDs.UIDs)+len(spec.IDs.GIDs) > 0 {

@@ -23,6 +23,7 @@ type rootWord struct {
 	archive string // a local image, which goes on the shelf first
 	pull    string // when a registry is asked: "", missing, always or never
 	given   rootless.Given
+	save    string // the name of an image that keeps what is written; or ""
 }
 
 // setRoot tells a directory from an image: what is there counts first.

@@ -45,6 +45,7 @@ func meanings() []meaning {
 		{"REF", fromNothing, imageNames},
 		{"IMAGE", fromFiles, fixed("oci:")},
 		{"DIRECTORY", fromDirectories, nil},
+		{"ROOT", fromDirectories, containers},
 		{"COMPRESSION", fromNothing, fixed("gzip zstd none")},
 		{"INSTRUCTION", fromNothing, instructionWords},
 		{"VERB", fromNothing, names},

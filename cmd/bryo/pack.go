@@ -17,6 +17,7 @@ import (
 	"bryo/fsroot/tree"
 	"bryo/idmap"
 	"bryo/rootless"
+	"bryo/rootless/state"
 )
 
 // An image is made by bryo-image, as root of the user's map of ids, which reads
@@ -27,7 +28,10 @@ import (
 //	opens DIRECTORY, and what IMAGE is to be ---> reads the one, writes the other
 //	<- what could not be in it, as JSON --------- ends
 //	gives it its name
-const packAbout = `IMAGE is oci:DIR[:TAG], an image layout, which keeps its other images; or FILE[:NAME], an archive that podman load, docker load and skopeo read; or -, such an archive to standard output.
+const packAbout = `ROOT is a directory with a root file system, or the name of a detached container: what it has written is a layer of its own.
+While that runs, pause it, so that its files belong together.
+
+IMAGE is oci:DIR[:TAG], an image layout, which keeps its other images; or FILE[:NAME], an archive that podman load, docker load and skopeo read; or -, such an archive to standard output.
 
 Files have the owners that they have in your map of ids, with modes, times, hard links, extended attributes and capabilities; owners and devices that unpack noted are as they were.
 Sockets, and files whose names begin with .wh., cannot be in an image and are left out.
@@ -47,8 +51,11 @@ type packOptions struct {
 	order order.Pack
 }
 
+func newPackOptions() *packOptions {
+	return &packOptions{order: order.Pack{Compression: "gzip", OS: "linux", Architecture: runtime.GOARCH}}
+}
+
 func packFlags(o *packOptions, s streams) *pflag.FlagSet {
-	o.order = order.Pack{Compression: "gzip", OS: "linux", Architecture: runtime.GOARCH}
 	flags := verbFlags("pack", s)
 	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(&o.spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
 	flags.Var(&value{kind: "COMPRESSION", text: "gzip", set: func(text string) error { o.order.Compression = text; return checkCompression(text) }}, "compression", "of layers: gzip, zstd or none")
@@ -60,7 +67,7 @@ func packFlags(o *packOptions, s streams) *pflag.FlagSet {
 	return flags
 }
 
-func packSyntax() *pflag.FlagSet { return packFlags(&packOptions{}, streams{}) }
+func packSyntax() *pflag.FlagSet { return packFlags(newPackOptions(), streams{}) }
 
 func checkCompression(name string) error {
 	switch name {
@@ -81,28 +88,31 @@ func (o *packOptions) setPlatform(text string) error {
 
 // runPack makes an image of a root file system.
 func runPack(args []string, s streams) int {
-	o := &packOptions{}
+	o := newPackOptions()
 	flags := packFlags(o, s)
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
 	const operands = 2
 	if flags.NArg() != operands {
-		return report(s, errors.New("pack takes a directory, and the image that is made of it\nfix: bryo pack debian oci:layout:debian"))
+		return report(s, errors.New("pack takes a directory or a container, and the image that is made of it\nfix: bryo pack debian oci:layout:debian"))
 	}
-	return report(s, o.packDir(flags.Arg(0), flags.Arg(1), s))
+	from, image := flags.Arg(0), flags.Arg(1)
+	if _, err := os.Lstat(from); errors.Is(err, unix.ENOENT) && state.CheckName(from) == nil {
+		return report(s, o.packContainer(from, image, s))
+	}
+	return report(s, o.packDir(from, image, s))
 }
 
 func (o *packOptions) packDir(dir, image string, s streams) error {
 	if dir == "" {
 		return errors.New("the directory has no name; was a variable not set?")
 	}
-	helper, err := newImageHelper(&o.spec, s)
+	helper, err := o.helper(s)
 	if err != nil {
 		return err
 	}
 	defer helper.close()
-	helper.plan.Process.Caps = 1 << unix.CAP_DAC_OVERRIDE // it reads
 	root, err := fsroot.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
@@ -113,6 +123,15 @@ func (o *packOptions) packDir(dir, image string, s streams) error {
 	}
 	o.order.Upper = []bool{false}
 	return o.pack(helper, []int{root.Descriptor()}, image, s)
+}
+
+// helper is bryo-image, which reads and changes no owners.
+func (o *packOptions) helper(s streams) (*imageHelper, error) {
+	h, err := newImageHelper(&o.spec, s)
+	if err == nil {
+		h.plan.Process.Caps = 1 << unix.CAP_DAC_OVERRIDE
+	}
+	return h, err
 }
 
 // sameMap wants owners to mean what they did when they were set. The note is

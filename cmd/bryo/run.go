@@ -81,16 +81,23 @@ func (r *request) run(s streams) (code int, err error) {
 	}
 	warn(s, plan.Warnings)
 	plan.Describe = r.life.StatusFD != noStatus
-	r.life.Lasts = plan.Lasts()
+	r.life.Lasts = plan.Lasts() || r.root.save != ""
 	container, err := launch.Start(plan)
 	if err != nil {
 		return 0, err
 	}
-	if err := used.leave(container); err != nil {
+	if r.root.save == "" {
+		err = used.leave(container)
+	}
+	if err != nil {
 		return 0, errors.Join(err, container.Kill())
 	}
 	warnGivenUp(s, slices.Concat(plan.GivenUp, container.GivenUp))
-	return r.life.await(container, plan.Process.Terminal, s)
+	code, err = r.life.await(container, plan.Process.Terminal, s)
+	if r.root.save == "" || err != nil {
+		return code, err
+	}
+	return code, used.saveAs(r.root.save, r.spec.Root.Image, r.spec.IDs, s)
 }
 
 // useImage takes the image of a container in the foreground, if it has one, which

@@ -18,6 +18,10 @@ type Pack struct {
 	// it, with their marks of what is removed.
 	Upper []bool
 
+	// Kept are the digests of the layers below, decompressed, where whoever reads
+	// the image has them: it is without them, and a directory as docker save has it.
+	Kept []string `json:",omitempty"`
+
 	// Before, if it is set, is the latest time that a file may have.
 	Before *time.Time `json:",omitempty"`
 

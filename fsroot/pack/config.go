@@ -37,13 +37,27 @@ func configuration(base []byte, o *order.Pack, diffIDs []digest.Digest, created 
 	}
 	image["created"] = created.UTC().Format(time.RFC3339Nano)
 	image["rootfs"] = object{"type": "layers", "diff_ids": diffIDs}
-	history, _ := image["history"].([]any)
-	image["history"] = append(history, object{"created": image["created"], "created_by": "bryo pack"})
+	image["history"] = history(image, o, len(diffIDs))
 	image["config"] = changed(image.object("config"), &o.Config)
 	for _, key := range []string{"container_config", "container", "id", "parent"} { // of docker's older ones, about another image
 		delete(image, key)
 	}
 	return json.Marshal(image)
+}
+
+// history has as many layers as there are: that of the image below only counts
+// where its layers are as they were.
+func history(image object, o *order.Pack, layers int) []any {
+	below, _ := image["history"].([]any)
+	if len(o.Kept) == 0 {
+		below = nil
+	} else {
+		layers -= len(o.Kept)
+	}
+	for range layers {
+		below = append(below, object{"created": image["created"], "created_by": "bryo pack"})
+	}
+	return below
 }
 
 func (o object) object(key string) object {

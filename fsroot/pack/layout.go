@@ -203,6 +203,17 @@ func (l *layout) write(name string, text []byte) error {
 	return nil
 }
 
+// additions is a directory for one who has the layers below.
+type additions struct{ *layout }
+
+func (a additions) finish(_ ocispec.Descriptor, s *unpack.Saved) error {
+	text, err := json.Marshal([]*unpack.Saved{s})
+	if err != nil {
+		return err
+	}
+	return a.write(unpack.DockerManifest, text)
+}
+
 // index is that of one image alone.
 func index(d ocispec.Descriptor) ocispec.Index {
 	return ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []ocispec.Descriptor{d}} //nolint:mnd // image-spec, image-index.md

@@ -76,6 +76,9 @@ func Pack(r Request) (*tree.Report, error) {
 			defer l.close()
 		}
 		p.to = l
+		if len(r.Kept) > 0 {
+			p.to = additions{l}
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -86,6 +89,9 @@ func Pack(r Request) (*tree.Report, error) {
 func (p *packer) image() error {
 	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest} //nolint:mnd // image-spec, manifest.md
 	var diffIDs []digest.Digest
+	for _, kept := range p.Kept {
+		manifest.Layers, diffIDs = append(manifest.Layers, ocispec.Descriptor{Digest: digest.Digest(kept)}), append(diffIDs, digest.Digest(kept))
+	}
 	for i, fd := range p.Layers {
 		d, diffID, err := p.layer(fd, p.Upper[i])
 		if err != nil {
@@ -93,12 +99,20 @@ func (p *packer) image() error {
 		}
 		manifest.Layers, diffIDs = append(manifest.Layers, d), append(diffIDs, diffID)
 	}
+	return p.describe(&manifest, diffIDs)
+}
+
+// describe writes what says which layers are the image.
+func (p *packer) describe(manifest *ocispec.Manifest, diffIDs []digest.Digest) error {
 	config, err := configuration(p.Base, &p.Pack, diffIDs, p.newest)
 	if err != nil {
 		return err
 	}
 	if manifest.Config, err = p.write(ocispec.MediaTypeImageConfig, config); err != nil {
 		return err
+	}
+	if len(p.Kept) > 0 { // nobody could know the sizes that a manifest has
+		return p.to.finish(ocispec.Descriptor{}, p.saved(manifest))
 	}
 	text, err := json.Marshal(manifest)
 	if err != nil {
@@ -111,7 +125,7 @@ func (p *packer) image() error {
 	if p.Tag != "" {
 		d.Annotations = map[string]string{ocispec.AnnotationRefName: p.Tag}
 	}
-	return p.to.finish(d, p.saved(&manifest))
+	return p.to.finish(d, p.saved(manifest))
 }
 
 func (p *packer) saved(m *ocispec.Manifest) *unpack.Saved {

@@ -199,12 +199,39 @@ func TestPackLayers(t *testing.T) {
 	if got := m.back(m.open(dir, os.O_RDONLY), "web"); got != "changed" {
 		t.Errorf("%q", got)
 	}
-	for _, want := range []string{`"x-new":1.50`, `"riscv64"`, `"OnBuild":["x"]`, `"created_by":"below"},{"created":"2001-09-09T01:46:40Z","created_by":"bryo pack"}`} {
+	for _, want := range []string{`"x-new":1.50`, `"riscv64"`, `"OnBuild":["x"]`, `[{"created":"2001-09-09T01:46:40Z","created_by":"bryo pack"},{"created":"2001-09-09T01:46:40Z","created_by":"bryo pack"}]`} {
 		files, err := filepath.Glob(dir + "/blobs/sha256/*")
 		m.must(err)
 		if !slices.ContainsFunc(files, func(path string) bool { text, _ := os.ReadFile(path); return strings.Contains(string(text), want) }) {
 			t.Errorf("%s is nowhere", want)
 		}
+	}
+}
+
+// Without the layers below, an image is what somebody needs who has them.
+func TestPackAdditions(t *testing.T) {
+	m := newMaker(t)
+	dir := t.TempDir()
+	const below = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	m.pack(m.open(dir, os.O_RDONLY), func(r *Request) {
+		r.Tag, r.Kept, r.Upper = "", []string{below}, []bool{true}
+		r.Base = []byte(`{"history":[{"created_by":"below"}]}`)
+	})
+	var list []unpack.Saved
+	text, err := os.ReadFile(dir + "/manifest.json")
+	m.must(err, json.Unmarshal(text, &list))
+	if len(list) != 1 || len(list[0].Layers) != 2 || list[0].Layers[0] != blobPath(below) {
+		t.Fatalf("%s", text)
+	}
+	text, err = os.ReadFile(dir + "/" + list[0].Config)
+	m.must(err)
+	var config ocispec.Image
+	m.must(json.Unmarshal(text, &config))
+	if len(config.RootFS.DiffIDs) != 2 || config.RootFS.DiffIDs[0] != below || len(config.History) != 2 || config.History[0].CreatedBy != "below" {
+		t.Errorf("%s", text)
+	}
+	if _, err := os.Lstat(dir + "/index.json"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is an index: %v", err)
 	}
 }
 

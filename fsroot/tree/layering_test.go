@@ -66,13 +66,6 @@ func setXattrs(t *testing.T, path string, values ...string) {
 	}
 }
 
-func must(t *testing.T, errs ...error) {
-	t.Helper()
-	if err := errors.Join(errs...); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A layer has all of a tree that an image can have, in order, and tells the rest.
 func TestLayering(t *testing.T) {
 	dir := t.TempDir()
