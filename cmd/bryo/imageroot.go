@@ -32,7 +32,8 @@ func (r *request) setRoot(text string) error {
 		return errors.New("the path of the root file system is empty\nfix: bryo run DIRECTORY [COMMAND]; was a variable not set?")
 	}
 	info, err := os.Stat(text) //nolint:gosec,nolintlint // the user names it
-	if err != nil && text != "-" {
+	asPath := strings.ContainsRune("/.", rune(text[0]))
+	if err != nil && asPath {
 		if f, _, opened := openImage(text, streams{}); opened == nil { // with a tag
 			r.root.archive = text
 			return f.Close()
@@ -41,7 +42,7 @@ func (r *request) setRoot(text string) error {
 	switch {
 	case text == "host":
 		r.spec.Root.Host = true
-	case err == nil && info.IsDir(), err != nil && strings.ContainsRune("/.", rune(text[0])):
+	case err == nil && info.IsDir(), err != nil && asPath:
 		r.spec.Root.Path = text
 	case err == nil, isLocal(text):
 		r.root.archive = text
@@ -208,7 +209,7 @@ func (r *request) fillVolumes(i *imageRoot, s streams) error {
 		}
 		err = errors.Join(r.merge(i, dir, volume, s), dir.Close())
 		if err != nil {
-			return fmt.Errorf("fill the volume %s: %w", volume, err)
+			return fmt.Errorf("volume %s: %w", volume, err)
 		}
 	}
 	return nil
@@ -222,6 +223,9 @@ func (r *request) merge(i *imageRoot, to *os.File, path string, s streams) error
 	}
 	defer helper.close()
 	layers, err := i.shelf.OpenLayers(i.Image, helper.maps())
+	if errors.Is(err, image.ErrOtherMap) {
+		err = &host.OtherMapError{Image: r.spec.Root.Image.Name}
+	}
 	if err != nil {
 		return err
 	}
@@ -256,13 +260,14 @@ func (i *imageRoot) close() {
 }
 
 // leave has another process remove the container's own directory when it has ended,
-// also if this one is killed. Both hold the image and have the directory locked.
+// also if this one is killed. Both have it locked; this one's successor holds the
+// image, too, as long as the container runs.
 func (i *imageRoot) leave(c *launch.Container) error {
 	if i == nil {
 		return nil
 	}
 	argv := []string{"bryo", discardVerb, strconv.Itoa(launch.FirstKept), i.own.path}
-	if err := c.After([]int{i.own.fd(), int(i.held.Fd())}, argv, os.Environ()); err != nil {
+	if err := c.After([]int{i.own.fd()}, argv, os.Environ()); err != nil {
 		return fmt.Errorf("have removed what the container will write: %w", err)
 	}
 	for _, fd := range []int{i.own.fd(), int(i.held.Fd())} { // for the supervisor

@@ -35,7 +35,7 @@ func probeImage(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 		err = probeLayers(spec, r, dir)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return &OtherMapError{Image: from.Name, Map: maps}
+		return &OtherMapError{Image: from.Name}
 	}
 	return err
 }
@@ -49,7 +49,7 @@ func removed(err error) error {
 }
 
 // OtherMapError is an image whose layers are not there under a container's map of ids.
-type OtherMapError struct{ Image, Map string }
+type OtherMapError struct{ Image string }
 
 func (e *OtherMapError) Error() string {
 	return fmt.Sprintf("the layers of image %s were made under another map of ids than this container's\nfix: have them made for this one, too: bryo pull --userns MAP, or say the --userns of then", e.Image)
