@@ -79,6 +79,7 @@ type imageRoot struct {
 	shelf *image.Shelf
 	held  *os.File // while it is open, the image stays
 	own   *own     // of this container
+	save  string   // the name of an image that keeps what is written; or ""
 	left  bool     // another process removes that
 }
 
@@ -92,7 +93,7 @@ func (r *request) takeImage(get bool, s streams) (i *imageRoot, err error) {
 	if err != nil {
 		return nil, err
 	}
-	i = &imageRoot{shelf: shelf}
+	i = &imageRoot{shelf: shelf, save: r.root.save}
 	defer func() {
 		if err != nil {
 			i.close()
@@ -261,9 +262,9 @@ func (i *imageRoot) close() {
 
 // leave has another process remove the container's own directory when it has ended,
 // also if this one is killed. Both have it locked; this one's successor holds the
-// image, too, as long as the container runs.
+// image, too, as long as the container runs. What is to be saved is left to this one.
 func (i *imageRoot) leave(c *launch.Container) error {
-	if i == nil {
+	if i == nil || i.save != "" {
 		return nil
 	}
 	argv := []string{"bryo", discardVerb, strconv.Itoa(launch.FirstKept), i.own.path}

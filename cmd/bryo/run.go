@@ -86,18 +86,12 @@ func (r *request) run(s streams) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if r.root.save == "" {
-		err = used.leave(container)
-	}
-	if err != nil {
+	if err := used.leave(container); err != nil {
 		return 0, errors.Join(err, container.Kill())
 	}
 	warnGivenUp(s, slices.Concat(plan.GivenUp, container.GivenUp))
 	code, err = r.life.await(container, plan.Process.Terminal, s)
-	if r.root.save == "" || err != nil {
-		return code, err
-	}
-	return code, used.saveAs(r.root.save, r.spec.Root.Image, r.spec.IDs, s)
+	return code, errors.Join(err, used.saveIf(err == nil, &r.spec, s))
 }
 
 // useImage takes the image of a container in the foreground, if it has one, which

@@ -34,10 +34,14 @@ func parseSave(text string) (string, error) {
 	return text, err
 }
 
-// saveAs makes an image of what the container has written, on top of its own, which
-// the shelf has.
-func (i *imageRoot) saveAs(name string, root *rootless.ImageRoot, ids idmap.Spec, s streams) error {
+// saveIf makes an image of what the container has written, on top of its own, which
+// the shelf has; if it has run, and that was asked for.
+func (i *imageRoot) saveIf(ran bool, spec *rootless.Spec, s streams) error {
+	if i == nil || i.save == "" || !ran {
+		return nil
+	}
 	const saveDir = "save"
+	root, ids := spec.Root.Image, spec.IDs
 	to, err := i.own.mkdir(saveDir, privateMode)
 	if err != nil {
 		return err
@@ -66,7 +70,7 @@ func (i *imageRoot) saveAs(name string, root *rootless.ImageRoot, ids idmap.Spec
 	}
 	warn(s, packWarnings(&outcome.Report))
 	shelving := newShelving()
-	shelving.spec.IDs, shelving.name = ids, name
+	shelving.spec.IDs, shelving.name = ids, i.save
 	_, err = shelving.add(i.shelf, to, o.order.Tag, "", s)
 	return err
 }
