@@ -92,7 +92,7 @@ func confinements() []confined {
 		{"github.com/spf13/pflag", []string{"cmd/*/*.go"}},
 		{"github.com/rootless-containers/rootlesskit", []string{"idmap/*.go", "netslirp/ports/*.go", "cmd/*/*.go"}},
 		{"github.com/godbus/dbus", []string{"cmd/bryo-cgroup/*.go"}},
-		{"unsafe", []string{"rootless/program/*.go", "netslirp/stack/calls.go", "netslirp/loop/calls.go", "cmd/bryo-net/confine.go"}},
+		{"unsafe", []string{"rootless/program/*.go", "netslirp/stack/calls.go", "netslirp/loop/calls.go", "rootless/confine/self.go"}},
 	}
 }
 

@@ -21,7 +21,12 @@ import (
 	"bryo/fsroot/unpack"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	if asksVersion(os.Args[1:]) {
+		os.Exit(writeVersion(os.Stdout))
+	}
+	os.Exit(run(os.Args[1:]))
+}
 
 // order is what bryo-image can do, in a directory that it is given.
 type order struct {

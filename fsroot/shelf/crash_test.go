@@ -71,7 +71,7 @@ func finished(t *testing.T, s *image.Shelf) map[string]uint64 {
 		layer := strings.TrimSuffix(name, "."+boot)
 		info, err := os.Stat(filepath.Join(s.Path(), dir, name))
 		if err == nil && info.IsDir() && !strings.Contains(layer, ".") {
-			found[layer] = info.Sys().(*syscall.Stat_t).Ino //nolint:forcetypeassert,errcheck // it is Linux
+			found[layer] = info.Sys().(*syscall.Stat_t).Ino //nolint:forcetypeassert // it is Linux
 		}
 	}
 	return found
@@ -88,21 +88,10 @@ func TestKilled(t *testing.T) {
 			must(t, worker(t, s.Path(), from.dir, "prune").Run())
 			had = map[string]uint64{}
 		}
-		cmd := worker(t, s.Path(), from.dir, "web")
-		must(t, cmd.Start())
-		const most = 120
-		time.Sleep(time.Duration(rand.IntN(most)) * time.Millisecond)
-		_ = cmd.Process.Kill()
-		if cmd.Wait() != nil {
+		if kill(t, worker(t, s.Path(), from.dir, "web")) {
 			killed++
 		}
-		now := finished(t, s)
-		for name, inode := range had {
-			if now[name] != inode {
-				t.Fatalf("layer %s was finished, and is gone", name)
-			}
-		}
-		had = now
+		had = stayed(t, had, finished(t, s))
 		if i, err := s.Lookup("stem:web"); err == nil {
 			whole(t, s, i)
 		}
@@ -111,11 +100,7 @@ func TestKilled(t *testing.T) {
 		t.Errorf("only %d were killed", killed)
 	}
 	whole(t, s, add(t, s, from.dir, "web"))
-	for name, inode := range finished(t, s) {
-		if before, there := had[name]; there && before != inode {
-			t.Errorf("layer %s was made again", name)
-		}
-	}
+	stayed(t, had, finished(t, s))
 	_, err := Prune(s, false)
 	must(t, err)
 	i, err := s.Lookup("stem:web")
@@ -131,6 +116,27 @@ func TestKilled(t *testing.T) {
 	if left := leftovers(t, s); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+// kill ends a process at some moment, if it does not end before.
+func kill(t *testing.T, cmd *exec.Cmd) bool {
+	t.Helper()
+	const most = 120
+	must(t, cmd.Start())
+	time.Sleep(time.Duration(rand.IntN(most)) * time.Millisecond)
+	_ = cmd.Process.Kill()
+	return cmd.Wait() != nil
+}
+
+// stayed fails for layers that were complete, and are gone or were made again.
+func stayed(t *testing.T, before, now map[string]uint64) map[string]uint64 {
+	t.Helper()
+	for name, inode := range before {
+		if now[name] != inode {
+			t.Fatalf("layer %s was finished, and is gone", name)
+		}
+	}
+	return now
 }
 
 // whole fails for an image that has not all its files.

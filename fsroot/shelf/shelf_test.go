@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -146,15 +146,15 @@ func add(t testing.TB, s *image.Shelf, path, reference string) *image.Image {
 }
 
 // contents are the names of all files that an image's layers have, the lowest first.
-func contents(t testing.TB, s *image.Shelf, i *image.Image, idMap string) string {
+func contents(t testing.TB, s *image.Shelf, i *image.Image) string {
 	t.Helper()
-	dir, err := s.OpenLayers(i, idMap)
+	dir, err := s.OpenLayers(i, someMap)
 	must(t, err)
 	defer dir.Close()
 	var all []string
 	for _, name := range i.Layers {
 		var names []string
-		top := filepath.Join(s.Path(), image.LayersDir(idMap), name)
+		top := filepath.Join(s.Path(), image.LayersDir(someMap), name)
 		must(t, filepath.WalkDir(top, func(at string, d fs.DirEntry, err error) error {
 			if at != top {
 				name := strings.TrimPrefix(at, top+"/")
@@ -193,7 +193,7 @@ func TestStack(t *testing.T) {
 			}
 			from.image("web", ocispec.ImageConfig{}, layers...)
 			i := add(t, s, from.dir, "web")
-			if got := contents(t, s, i, someMap); got != row.want {
+			if got := contents(t, s, i); got != row.want {
 				t.Errorf("%s, want %s", got, row.want)
 			}
 		})
@@ -208,14 +208,27 @@ func TestRecord(t *testing.T) {
 	}
 	from.image("1.2", config, layer(t, "a=12345"))
 	i := add(t, s, from.dir, "")
-	c := i.Config
-	if c.User != "web" || c.Env[0] != "A=b" || c.Entrypoint[0] != "/e" || c.Cmd[0] != "c" || c.WorkingDir != "/w" ||
-		c.StopSignal != "SIGINT" || c.Labels["l"] != "v" || len(c.Volumes) != 1 || len(c.ExposedPorts) != 1 {
-		t.Errorf("%+v", c)
+	want := image.Config{
+		User: "web", Env: []string{"A=b"}, Entrypoint: []string{"/e"}, Cmd: []string{"c"}, WorkingDir: "/w", StopSignal: "SIGINT",
+		Labels: map[string]string{"l": "v"}, Volumes: map[string]struct{}{"/v": {}}, ExposedPorts: map[string]struct{}{"80/tcp": {}},
+	}
+	if !reflect.DeepEqual(i.Config, want) {
+		t.Errorf("%+v", i.Config)
 	}
 	if i.Platform != (image.Platform{OS: "linux", Architecture: "amd64"}) || i.Size != 5 || !slices.Equal(i.Names, []string{"localhost/stem:1.2"}) {
 		t.Errorf("%+v", i)
 	}
+	for _, sum := range []string{i.ID, strings.TrimPrefix(i.Digest, "sha256:")} {
+		if _, err := s.Blob(sum); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestLookup(t *testing.T) {
+	s, from := newShelf(t), newLayout(t)
+	from.image("1.2", ocispec.ImageConfig{}, layer(t, "a=12345"))
+	i := add(t, s, from.dir, "")
 	for _, text := range []string{"stem:1.2", "localhost/stem:1.2", i.ID, "sha256:" + i.ID, i.ID[:8], "stem@" + i.Digest} {
 		if found, err := s.Lookup(text); err != nil || found.ID != i.ID {
 			t.Errorf("%s: %v", text, err)
@@ -224,11 +237,6 @@ func TestRecord(t *testing.T) {
 	for _, text := range []string{"stem", "", "sha256:", "web", i.ID + "0", "other@" + i.Digest} {
 		if found, err := s.Lookup(text); !errors.Is(err, image.ErrNotFound) {
 			t.Errorf("%s: %v, %v", text, found, err)
-		}
-	}
-	for _, sum := range []string{i.ID, strings.TrimPrefix(i.Digest, "sha256:")} {
-		if _, err := s.Blob(sum); err != nil {
-			t.Error(err)
 		}
 	}
 }
@@ -249,7 +257,7 @@ func TestLayersAreReadOnce(t *testing.T) {
 	if again := add(t, s, from.dir, "one"); again.ID != one.ID {
 		t.Errorf("%s is now %s", one.ID, again.ID)
 	}
-	if got := contents(t, s, add(t, s, from.dir, "two"), someMap); got != "etc etc/a | c" {
+	if got := contents(t, s, add(t, s, from.dir, "two")); got != "etc etc/a | c" {
 		t.Error(got)
 	}
 	other := func(r *Request) { r.IDMap = "another" }
@@ -309,7 +317,7 @@ func TestRefused(t *testing.T) {
 // leftovers are the files of a shelf that has no image.
 func leftovers(t testing.TB, s *image.Shelf) (left []string) {
 	t.Helper()
-	must(t, filepath.WalkDir(s.Path(), func(at string, d fs.DirEntry, err error) error {
+	must(t, filepath.WalkDir(s.Path(), func(at string, _ fs.DirEntry, err error) error {
 		name := strings.TrimPrefix(at, s.Path()+"/")
 		if !slices.Contains([]string{"lock", "names.json", "names.lock", "images", "layers", "digests", "holds", "blobs", "blobs/sha256", "trash", s.Path()}, name) {
 			left = append(left, name)
@@ -364,11 +372,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestRemove(t *testing.T) {
-	s, from := newShelf(t), newLayout(t)
-	base := layer(t, "etc/", "etc/a=1")
-	from.image("one", ocispec.ImageConfig{}, base, layer(t, "b=2"))
-	from.image("two", ocispec.ImageConfig{}, base, layer(t, "c=3"))
-	one, two := add(t, s, from.dir, "one"), add(t, s, from.dir, "two")
+	s, one, two := twoImages(t)
 	must(t, s.Tag(one, parsed(t, "localhost/more")))
 	if _, err := Remove(s, one.ID, false); err == nil {
 		t.Error("an image of two names went by its id")
@@ -376,7 +380,41 @@ func TestRemove(t *testing.T) {
 	if gone, err := Remove(s, "more", false); err != nil || len(gone.IDs) > 0 || !slices.Equal(gone.Names, []string{"localhost/more:latest"}) {
 		t.Errorf("%+v, %v", gone, err)
 	}
+	adding, err := s.Adding()
+	must(t, err)
+	gone, err := Remove(s, "stem:one", false)
+	if err == nil {
+		err = gone.Sweep(s)
+	}
+	must(t, err)
+	if !gone.Busy || !slices.Equal(gone.IDs, []string{one.ID}) {
+		t.Errorf("%+v", gone)
+	}
+	if _, err := s.Hold(one); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("an image that is gone is held: %v", err)
+	}
+	must(t, adding.Close())
+	if gone, err := Prune(s, false); err != nil || gone.Bytes != 1 {
+		t.Errorf("%+v, %v", gone, err)
+	}
+	if got := contents(t, s, two); got != "etc etc/a | c" {
+		t.Errorf("what is left: %s", got)
+	}
+}
 
+// twoImages are a shelf's that share a layer.
+func twoImages(t *testing.T) (s *image.Shelf, one, two *image.Image) {
+	t.Helper()
+	s, from := newShelf(t), newLayout(t)
+	base := layer(t, "etc/", "etc/a=1")
+	from.image("one", ocispec.ImageConfig{}, base, layer(t, "b=2"))
+	from.image("two", ocispec.ImageConfig{}, base, layer(t, "c=3"))
+	return s, add(t, s, from.dir, "one"), add(t, s, from.dir, "two")
+}
+
+// What a container is of stays as long as that runs, or is there.
+func TestUsed(t *testing.T) {
+	s, one, two := twoImages(t)
 	held, err := s.Hold(one)
 	must(t, err)
 	if _, err := Remove(s, "stem:one", false); !errors.Is(err, ErrUsed) {
@@ -392,7 +430,7 @@ func TestRemove(t *testing.T) {
 	if err != nil || !slices.Equal(gone.IDs, []string{two.ID}) {
 		t.Errorf("%+v, %v", gone, err)
 	}
-	if got := contents(t, s, one, someMap); got != "etc etc/a | b" {
+	if got := contents(t, s, one); got != "etc etc/a | b" {
 		t.Errorf("what is left: %s", got)
 	}
 	must(t, os.Remove(state+"/box"))
@@ -400,21 +438,7 @@ func TestRemove(t *testing.T) {
 	if err != nil || len(gone.IDs) > 0 {
 		t.Errorf("an image with a name went: %+v, %v", gone, err)
 	}
-
-	adding, err := s.Adding()
-	must(t, err)
-	gone, err = Remove(s, "stem:one", false)
-	if err == nil {
-		err = gone.Sweep(s)
-	}
-	if err != nil || !gone.Busy || !slices.Equal(gone.IDs, []string{one.ID}) {
-		t.Errorf("%+v, %v", gone, err)
-	}
-	if _, err := s.Hold(one); !errors.Is(err, image.ErrNotFound) {
-		t.Errorf("an image that is gone is held: %v", err)
-	}
-	must(t, adding.Close())
-	_, err = Prune(s, false)
+	_, err = Prune(s, true)
 	must(t, err)
 	if left := leftovers(t, s); len(left) > 0 {
 		t.Errorf("left: %v", left)
