@@ -38,31 +38,45 @@ const (
 // docker.io/library/debian:latest, as with podman and docker.
 func Parse(text string) (Reference, error) {
 	name, digest, hasDigest := strings.Cut(text, "@")
-	r := Reference{Registry: hub, Digest: digest}
 	if hasDigest && !isDigest(digest) {
-		return r, errReference(text, "what follows the @ is no digest")
+		return Reference{}, errReference(text, "what follows the @ is no digest")
 	}
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		if name, r.Tag = name[:i], name[i+1:]; !isTag(r.Tag) {
-			return r, errReference(text, "what follows the colon is no tag")
-		}
-	} else if !hasDigest {
-		r.Tag = latest
+	name, tag, hasTag := cutTag(name)
+	switch {
+	case hasTag && !isTag(tag):
+		return Reference{}, errReference(text, "what follows the colon is no tag")
+	case !hasTag && !hasDigest:
+		tag = latest
 	}
-	r.Repository = name
-	if first, rest, more := strings.Cut(name, "/"); more && isRegistry(first) {
-		r.Registry, r.Repository = first, rest
-	}
-	if r.Registry == "index.docker.io" {
-		r.Registry = hub
-	}
-	if r.Registry == hub && !strings.Contains(r.Repository, "/") {
-		r.Repository = official + r.Repository
-	}
+	r := Reference{Tag: tag, Digest: digest}
+	r.Registry, r.Repository = place(name)
 	if len(r.Registry)+1+len(r.Repository) > mostBytes || !isHost(r.Registry) || !isRepository(r.Repository) {
-		return r, errReference(text, "it has lower-case letters, digits and - _ . between slashes")
+		return Reference{}, errReference(text, "it has lower-case letters, digits and - _ . between slashes")
 	}
 	return r, nil
+}
+
+// cutTag looks for the tag behind the last slash: before it there may be a port.
+func cutTag(name string) (rest, tag string, found bool) {
+	i := strings.LastIndexByte(name, ':')
+	if i < 0 || i < strings.LastIndexByte(name, '/') {
+		return name, "", false
+	}
+	return name[:i], name[i+1:], true
+}
+
+func place(name string) (registry, repository string) {
+	registry, repository = hub, name
+	if first, rest, more := strings.Cut(name, "/"); more && isRegistry(first) {
+		registry, repository = first, rest
+	}
+	if registry == "index.docker.io" {
+		registry = hub
+	}
+	if registry == hub && !strings.Contains(repository, "/") {
+		repository = official + repository
+	}
+	return registry, repository
 }
 
 // ParseLocal reads a name that somebody gives to an image of his own: without a
@@ -106,24 +120,22 @@ const (
 )
 
 func isHost(host string) bool {
-	name, port, hasPort := strings.Cut(host, ":")
-	if strings.HasPrefix(host, "[") { // an IPv6 address
-		end := strings.IndexByte(host, ']')
-		if end < 0 {
-			return false
-		}
-		port, hasPort = strings.CutPrefix(host[end+1:], ":")
-		return only(host[1:end], digits+"abcdefABCDEF:") && end > 1 && (hasPort && port != "" && only(port, digits) || host[end+1:] == "")
+	if rest, is := strings.CutPrefix(host, "["); is { // an IPv6 address
+		address, port, closed := strings.Cut(rest, "]")
+		return closed && address != "" && only(address, digits+"abcdefABCDEF:") && (port == "" || isPort(port))
 	}
-	if hasPort && (port == "" || !only(port, digits)) {
-		return false
-	}
+	name, port, _ := strings.Cut(host, ":")
 	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || !only(label, lower+upper+digits+"-") || label[0] == '-' || label[len(label)-1] == '-' {
+		if label == "" || strings.Trim(label, "-") != label || !only(label, lower+upper+digits+"-") {
 			return false
 		}
 	}
-	return true
+	return host == name || isPort(":"+port)
+}
+
+func isPort(text string) bool {
+	number, is := strings.CutPrefix(text, ":")
+	return is && number != "" && only(number, digits)
 }
 
 // isRepository wants parts that begin and end with a letter or digit, with one

@@ -105,27 +105,34 @@ func (l *layers) lock(name string) (*half, error) {
 		return nil, fmt.Errorf("open a layer: %w", err)
 	}
 	h := &half{l, name, os.NewFile(uintptr(fd), name)}
+	mine, err := h.wait()
+	if err == nil && mine && l.has(name) { // who is waiting behind this one finds the layer, too
+		mine, err = false, unix.Unlinkat(l.fd(), name+halfEnd, unix.AT_REMOVEDIR)
+	}
+	if err == nil && mine {
+		err = tree.InRoot(fd).Clear()
+	}
+	if err != nil || !mine {
+		return nil, errors.Join(err, h.dir.Close())
+	}
+	return h, nil
+}
+
+// wait locks the directory, and says whether it has its name still.
+func (h *half) wait() (mine bool, err error) {
+	fd := int(h.dir.Fd())
 	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
 		err = unix.Flock(fd, unix.LOCK_EX)
 	}
-	var mine, st unix.Stat_t
+	var st, there unix.Stat_t
 	if err == nil {
-		err = unix.Fstat(fd, &mine)
+		err = unix.Fstat(fd, &st)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock a layer: %w", err), h.dir.Close())
+		return false, fmt.Errorf("lock a layer: %w", err)
 	}
-	same := unix.Fstatat(l.fd(), name+halfEnd, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Ino == mine.Ino && st.Dev == mine.Dev
-	if !same || l.has(name) {
-		if same { // who is waiting behind this one finds the layer
-			err = unix.Unlinkat(l.fd(), name+halfEnd, unix.AT_REMOVEDIR)
-		}
-		return nil, errors.Join(err, h.dir.Close())
-	}
-	if err := tree.InRoot(fd).Clear(); err != nil {
-		return nil, errors.Join(fmt.Errorf("remove what is left of a layer: %w", err), h.dir.Close())
-	}
-	return h, nil
+	err = unix.Fstatat(h.fd(), h.name+halfEnd, &there, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Ino == there.Ino && st.Dev == there.Dev, nil
 }
 
 // finish gives a layer that is complete its name. Without one it is removed.

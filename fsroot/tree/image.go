@@ -226,7 +226,13 @@ func (m *Image) open(dir string) (int, error) {
 	case err != nil:
 		return -1, err
 	}
-	fd, err = m.tree.open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	return m.openMade(dir, white)
+}
+
+// openMade opens a directory that was made without an entry for it, in the place
+// of a whiteout or of nothing.
+func (m *Image) openMade(dir string, white bool) (int, error) {
+	fd, err := m.tree.open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return -1, err
 	}

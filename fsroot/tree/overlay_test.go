@@ -135,11 +135,9 @@ func seen(t *testing.T, top string) string {
 // other. Whiteouts come first, the highest before those below.
 func invented(random *rand.Rand) (layer entries) {
 	for range 1 + random.IntN(6) {
-		name := ""
-		for range random.IntN(3) {
-			name += string("abc"[random.IntN(3)]) + "/"
-		}
-		base := string("abc"[random.IntN(3)])
+		letter := func() string { return string("abc"[random.IntN(3)]) }
+		name := []string{"", letter() + "/", letter() + "/" + letter() + "/"}[random.IntN(3)]
+		base := letter()
 		modes := []int64{0o700, 0o711, 0o755, 0o750, 0o1777}
 		h := tar.Header{Typeflag: tar.TypeReg, Name: name + base, Mode: 0o644, ModTime: time.Unix(1, 0)}
 		switch random.IntN(8) {

@@ -67,7 +67,7 @@ func (s *Seam) Empty() bool { return len(s.paths) == 0 }
 // is none of a directory.
 func (s *Seam) find(dir string) (shown, meant int, err error) {
 	shown = -1
-	for i := len(s.stack) - 1; i >= 0; i-- {
+	for i := range slices.Backward(s.stack) {
 		there, opaque, err := s.has(i, dir)
 		switch {
 		case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
