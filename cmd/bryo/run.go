@@ -109,7 +109,7 @@ func (r *request) useImage(s streams) (*imageRoot, error) {
 	if err != nil {
 		return used, err
 	}
-	_, swept := sweepOwn(used.shelf.Path(), false, s)
+	swept := sweepOwn(used.shelf.Path(), false, s)
 	return used, errors.Join(swept, r.adopt(used, id+foreground, s))
 }
 
