@@ -19,7 +19,7 @@ func TestNearest(t *testing.T) {
 		{"ls", ""},
 		{"c", ""},
 		{"", ""},
-		{"containers", ""},
+		{"volumes", ""},
 		{"--nothing", ""},
 		{strings.Repeat("run", 1000), ""},
 	} {

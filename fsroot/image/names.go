@@ -153,7 +153,10 @@ func (s *Shelf) writeAlone(name string, value any) error {
 }
 
 func (s *Shelf) write(name, beside string, data []byte) error {
-	f, err := s.OpenFile(beside, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC)
+	if err := unix.Unlinkat(s.Fd(), beside, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return &os.PathError{Op: "remove", Path: beside, Err: err}
+	}
+	f, err := s.OpenFile(beside, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL) // what is left may be another id's
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func (i *importer) TakeImage(from *unpack.Image) error {
 }
 
 func (i *importer) makeLayers(from *unpack.Image, todo []int) error {
-	const most = 4 // windows of decompressors are large
+	const most = 2 // windows of decompressors are large
 	errs := make([]error, len(todo))
 	var next atomic.Int64
 	var workers sync.WaitGroup
