@@ -23,7 +23,9 @@ func spoken() *image.Config {
 
 // The rules are those of podman 4.3, as its inspect shows them.
 func TestTheImagesWord(t *testing.T) {
-	argv := func(s *Spec) string { return strings.Join(append(slices.Clone(s.Process.Entrypoint), s.Process.Args...), " ") }
+	argv := func(s *Spec) string {
+		return strings.Join(append(slices.Clone(s.Process.Entrypoint), s.Process.Args...), " ")
+	}
 	env := func(s *Spec) string { return strings.Join(lastOfEach(slices.Clone(s.Process.Env)), " ") }
 	labels := func(s *Spec) string { return strings.Join(s.Labels, " ") }
 	ports := func(s *Spec) string {

@@ -26,33 +26,48 @@ type rootWord struct {
 	save    string // the name of an image that keeps what is written; or ""
 }
 
-// setRoot tells a directory from an image: what is there counts first.
+// setRoot takes ROOTFS as it was written; tellRoot says what it means.
 func (r *request) setRoot(text string) error {
 	if text == "" {
 		return errors.New("the path of the root file system is empty\nfix: bryo run DIRECTORY [COMMAND]; was a variable not set?")
 	}
-	info, err := os.Stat(text) //nolint:gosec,nolintlint // the user names it
-	asPath := strings.ContainsRune("/.", rune(text[0]))
-	if err != nil && asPath {
-		if f, _, opened := openImage(text, streams{}); opened == nil { // with a tag
-			r.root.archive = text
-			return f.Close()
-		}
-	}
-	switch {
-	case text == "host":
+	if text == "host" {
 		r.spec.Root.Host = true
-	case err == nil && info.IsDir(), err != nil && asPath:
+	} else {
 		r.spec.Root.Path = text
-	case err == nil, isLocal(text):
+	}
+	return nil
+}
+
+// tellRoot tells a directory from an image: what is there counts first.
+func (r *request) tellRoot() error {
+	text := r.spec.Root.Path
+	if text == "" {
+		return nil
+	}
+	asPath := strings.ContainsRune("/.", rune(text[0]))
+	info, err := os.Stat(text) //nolint:gosec,nolintlint // the user names it
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil, isLocal(text) && !asPath, asPath && tagged(text):
 		r.root.archive = text
+	case asPath:
+		return nil // and the error names it
 	default:
 		if _, err := image.Parse(text); err != nil {
 			return fmt.Errorf("%s is no directory that is there, and no name of an image\nfix: mend the path, or write a name as in debian, or registry.example/team/web:1.2", text)
 		}
 		r.root.image = text
 	}
+	r.spec.Root.Path = ""
 	return nil
+}
+
+// tagged says whether a path is that of an image, with a tag behind it.
+func tagged(text string) bool {
+	f, _, err := openImage(text, streams{})
+	return err == nil && f.Close() == nil
 }
 
 func parsePull(text string) (string, error) {
@@ -86,6 +101,9 @@ type imageRoot struct {
 // takeImage finds the image that was asked for, or gets it, and has its word
 // count. It is nil for another root file system.
 func (r *request) takeImage(get bool, s streams) (i *imageRoot, err error) {
+	if err := r.tellRoot(); err != nil {
+		return nil, err
+	}
 	if r.root.image == "" && r.root.archive == "" {
 		return nil, r.refuseImageFlags()
 	}

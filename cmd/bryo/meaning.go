@@ -35,7 +35,7 @@ const (
 // mean nothing to it.
 func meanings() []meaning {
 	return []meaning{
-		{"ROOTFS", fromDirectories, fixed("host")},
+		{"ROOTFS", fromDirectories, func() []string { return append([]string{"host"}, imageNames()...) }},
 		{"COMMAND", fromInside, nil},
 		{"PROGRAM", fromProgram, nil},
 		{"CONTAINER", fromNothing, containers},
@@ -65,6 +65,7 @@ func meanings() []meaning {
 		{"POLICY", fromNothing, fixed("no always on-failure on-failure:")},
 		{"FORMAT", fromNothing, fixed("json plain")},
 		{"CAP", fromNothing, capabilities},
+		{"WHEN", fromNothing, fixed("missing always never")},
 		{"SIGNAL", fromNothing, signals},
 		{"", fromNothing, fixed("true false")}, // of a flag that is a claim
 	}

@@ -203,13 +203,13 @@ func (o *own) keepVolumes() error {
 }
 
 // sweepOwn removes what was left behind: all of it, or what containers in the
-// foreground left, where nobody is kept waiting for it. It returns how much it was.
-func sweepOwn(shelf string, all bool, s streams) (count int, err error) {
+// foreground left, where nobody is kept waiting for it.
+func sweepOwn(shelf string, all bool, s streams) error {
 	left, err := leftOwn(shelf, all)
 	for _, o := range left {
 		err = errors.Join(err, o.remove(false, s))
 	}
-	return len(left), err
+	return err
 }
 
 // leftOwn locks what was left behind.

@@ -24,9 +24,14 @@ type request struct {
 	hostEnv, fileEnv []string // what -e overrides
 }
 
-const runAbout = `ROOTFS is a directory that holds a root file system, or the word host, which is your own system, read-only.
-It is written to directly unless --read-only or --ephemeral is given.
-Without COMMAND a shell runs.
+const runAbout = `ROOTFS is a directory that holds a root file system, or the word host, which is your own system, read-only, or an image.
+A directory that is there counts first, then a file, which is the archive of an image; what begins with a slash or a dot is always a path.
+Anything else is an image: oci:DIR[:TAG], or a name, as in debian or registry.example/team/web:1.2, which is looked for on the shelf (bryo images).
+
+A directory is written to directly unless --read-only or --ephemeral is given.
+What is written to an image is the container's own: it is removed with the container, in the foreground at its end.
+The image says what runs, as whom, where, with which variables and volumes, and what stops it; what you say counts, as with podman: COMMAND takes the place of its command, --entrypoint of both, and an empty one leaves both out.
+Where there is no command at all a shell runs.
 
 The container has namespaces of its own: user, mount, PID, network, IPC, UTS, cgroup and time.
 Root inside is you, and your ranges of subordinate ids follow.
@@ -105,7 +110,7 @@ func (r *request) useImage(s streams) (*imageRoot, error) {
 	if err != nil {
 		return used, err
 	}
-	_, swept := sweepOwn(used.shelf.Path(), false, s)
+	swept := sweepOwn(used.shelf.Path(), false, s)
 	return used, errors.Join(swept, r.adopt(used, id+foreground, s))
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/image"
 	"bryo/rootless/state"
@@ -180,13 +181,21 @@ func runPrune(args []string, s streams) int {
 
 // sweep removes what is left of containers whose state is gone.
 func sweep(volumes bool, s streams) error {
-	shelf, err := image.Path()
+	path, err := image.Path()
 	if err != nil {
 		return nil //nolint:nilerr // there is no place for any
 	}
-	_, err = sweepOwn(shelf, true, s)
+	shelf, err := image.OpenPath(path)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer shelf.Close()
+	err = errors.Join(sweepOwn(path, true, s), shelf.ReleaseGone())
 	if volumes {
-		err = errors.Join(err, sweepVolumes(shelf, s))
+		err = errors.Join(err, sweepVolumes(path, s))
 	}
 	return err
 }

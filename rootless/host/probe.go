@@ -337,7 +337,7 @@ func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	}
 	root, err := fsroot.OpenRoot(path)
 	if err != nil {
-		return fmt.Errorf("root file system %s: %w%s", path, err, rootHint(path, err))
+		return fmt.Errorf("root file system %s: %w%s", path, err, rootHint(err))
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	r := &facts.Root
