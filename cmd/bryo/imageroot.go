@@ -134,6 +134,8 @@ func (r *request) takeImage(get bool, s streams) (i *imageRoot, err error) {
 // refuseImageFlags refuses what means nothing without an image.
 func (r *request) refuseImageFlags() error {
 	switch {
+	case r.root.save != "":
+		return errors.New("--save goes with an image\nfix: a directory keeps what is written by itself; bryo pack makes an image of it")
 	case r.root.given.PublishAll:
 		return errors.New("--publish-all goes with an image, which says what ports it has\nfix: say --publish PORT")
 	case r.root.pull != "":

@@ -21,8 +21,6 @@ func (r *request) checkSave() error {
 		return nil
 	case r.detach.On:
 		return errors.New("--save is for a container in the foreground\nfix: bryo pack CONTAINER IMAGE, when it has done its work")
-	case r.root.image == "" && r.root.archive == "":
-		return errors.New("--save goes with an image\nfix: a directory keeps what is written by itself; bryo pack makes an image of it")
 	case root.ReadOnly || root.Ephemeral:
 		return errors.New("--save keeps what is written, and --read-only and --ephemeral do not\nfix: leave one of them out")
 	}
