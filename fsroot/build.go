@@ -11,9 +11,12 @@ import (
 // Build enters the root and attaches everything. It needs mapped ids, all
 // capabilities and an umask of 0.
 func (b *Builder) Build() {
-	if b.plan.Layer {
+	switch {
+	case b.plan.Stack != nil:
+		b.stackImage()
+	case b.plan.Layer:
 		b.stackLayer()
-	} else {
+	default:
 		b.p.Step("attach", "the root file system")
 		b.attachWith(b.root, b.attachPoint, b.rootAttributes, b.plan.Root.Kept)
 	}
@@ -25,6 +28,7 @@ func (b *Builder) Build() {
 	for i := range b.plan.Mounts {
 		b.attach(i)
 	}
+	b.makeDirs()
 	b.mountFiles()
 	if b.plan.ReadOnly {
 		b.p.Step("make read-only", "/")

@@ -53,12 +53,22 @@ func variants() []struct {
 		{"processors that tell their heat", func(p *Plan) { p.Throttles = []string{"devices/system/cpu/cpu0/thermal_throttle"} }},
 		{"set-user-ID programs", func(p *Plan) { p.SetUID, p.ReadOnly = true, true }},
 		{"console", func(p *Plan) { p.Console = true }},
+		{"image", func(p *Plan) { p.Stack, p.Dirs = image(), []Dir{{Path: "/srv/app", Owner: Owner{UID: 7, GID: 8}}} }},
+		{"image, read-only", func(p *Plan) { p.Stack, p.ReadOnly = image(), true }},
+		{"image, writes in memory", func(p *Plan) { p.Stack, p.Layer = image(), true }},
 		{"nothing asked for", func(p *Plan) { p.Mounts, p.Devices, p.Files, p.Sysctls = nil, nil, nil, nil }},
 		{"legacy", func(p *Plan) { p.Legacy = true }},
 		{"legacy, read-only", func(p *Plan) { p.Legacy, p.ReadOnly = true, true }},
 		{"legacy, layer by copy", func(p *Plan) { p.Legacy, p.Layer, p.Copy = true, true, true }},
 		{"legacy, layer of entries", func(p *Plan) { p.Legacy, p.Layer, p.Copy, p.Entries = true, true, true, entries }},
 		{"legacy, host's namespaces", func(p *Plan) { p.Legacy, p.Proc, p.HostIPC = true, HostProc, true }},
+	}
+}
+
+func image() *Stack {
+	return &Stack{
+		Dir: Source{Path: "/home/ann/layers", ID: FileID{Major: 8, Minor: 2, Inode: 9}, Dir: true}, Layers: []string{"low", "middle", "top"},
+		Volatile: true, Top: &Top{Owner: Owner{UID: 1, GID: 2}, Mode: 0o555},
 	}
 }
 
@@ -346,7 +356,7 @@ func TestALayerIsWritten(t *testing.T) {
 				t.Errorf("%s\n%s", first[set].line, first[set+1].line)
 			}
 		}
-		if got := at(list, `fsopen("overlay"`) >= 0 && at(list, `fsopen("overlay"`) < at(list, "pivot_root"); got != (plan.Layer && !plan.Copy) {
+		if got := at(list, `fsopen("overlay"`) >= 0 && at(list, `fsopen("overlay"`) < at(list, "pivot_root"); got != (plan.Layer && !plan.Copy || plan.Stack != nil) {
 			t.Errorf("an overlay: %t", got)
 		}
 	})

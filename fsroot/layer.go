@@ -62,11 +62,18 @@ func (b *Builder) writable(lower, at program.Arg) program.Arg {
 // so that no path of the host is parsed as options.
 func (b *Builder) overlay(lower, at program.Arg, attributes uint64) program.Arg {
 	b.stack(lower, at)
+	return b.overlayOf("lower", "upper", "work", attributes)
+}
+
+// overlayOf makes it of parts that are named. A flag is an option without a value.
+func (b *Builder) overlayOf(lower, upper, work string, attributes uint64, flags ...string) program.Arg {
 	fs := b.open("overlay")
-	for _, o := range []option{{"lowerdir", "lower"}, {"upperdir", "upper"}, {"workdir", "work"}} {
+	for _, o := range []option{{"lowerdir", lower}, {"upperdir", upper}, {"workdir", work}} {
 		b.p.FsconfigString(fs, o.key, o.value)
 	}
-	b.p.FsconfigFlag(fs, "userxattr")
+	for _, flag := range append(flags, "userxattr") {
+		b.p.FsconfigFlag(fs, flag)
+	}
 	b.p.FsconfigCreate(fs)
 	return b.p.Fsmount("overlay", fs, attributes)
 }

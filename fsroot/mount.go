@@ -71,6 +71,11 @@ func ParseVolume(value string) (Mount, error) {
 	return m, m.check("volume", value)
 }
 
+// Volume mounts a directory that is the container's own.
+func Volume(source, target string) Mount {
+	return Mount{Source: source, Target: target, Attributes: defaultAttributes}
+}
+
 // ParseTmpfs reads --tmpfs' TARGET[:OPTION,...].
 func ParseTmpfs(value string) (Mount, error) {
 	target, options, _ := strings.Cut(value, ":")

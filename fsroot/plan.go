@@ -50,6 +50,36 @@ type File struct {
 	Lax     bool // left out where the target is not there already
 }
 
+// Dir is a directory that is made where the root has none, as an image's working
+// directory, for whoever is to work in it.
+type Dir struct {
+	Path string
+	Owner
+}
+
+// Stack is a root that is layers of an image, stacked by overlay, with what the
+// container writes on top: Plan.Root is the container's own directory, which has
+// upper and work for it. With Plan.Layer it goes to memory instead.
+type Stack struct {
+	Dir      Source   // has the layers
+	Layers   []string // their names there, the lowest first
+	Volatile bool     // nobody reads upper again, so that nothing has to reach the disk
+	Top      *Top     `json:",omitempty"` // of the topmost layer, which upper becomes like that is new
+}
+
+// Top is the root directory of a layer.
+type Top struct {
+	Owner
+	Mode uint32
+}
+
+// Owner is a user and a group of the container.
+type Owner struct{ UID, GID uint32 }
+
+// MostLayers is how many a stack can have: as many as have names that fit in
+// the 255 bytes that fsconfig(2) takes for an option.
+const MostLayers = 127
+
 // Attached is a user's mount with what the parent found of its source.
 type Attached struct {
 	Mount
@@ -64,6 +94,7 @@ type Plan struct {
 	ReadOnly   bool    // no writes to the root's files
 	SetUID     bool    // set-user-ID programs of the root count
 	Layer      bool    // writes go to an overlay in memory that ends with the container
+	Stack      *Stack  `json:",omitempty"` // the root is layers of an image
 	Copy       bool    // the layer is a copy in memory: the kernel has no overlay here
 	Entries    []Entry // Layer: what the root is put together from, if it cannot be one overlay
 	Proc       ProcMode
@@ -77,6 +108,7 @@ type Plan struct {
 	TTYGroup   bool // gid 5 is mapped
 	Mounts     []Attached
 	Files      []File
+	Dirs       []Dir `json:",omitempty"`
 	Sysctls    []Setting
 	BestEffort bool // go without a mask that the kernel refuses
 	Legacy     bool // no mount_setattr: attributes are set by mount(2)

@@ -16,6 +16,7 @@ type Builder struct {
 
 	rootAttributes uint64        // of the root when it is attached
 	attachPoint    program.Arg   // where the root is attached before pivot_root
+	stacked        program.Arg   // plan.Stack.Dir
 	root           program.Arg   // the root file system: detached, then attached, then /
 	proc, sys      program.Arg   // detached until the root is there
 	nodes          []program.Arg // as nodes()
@@ -75,6 +76,10 @@ func (b *Builder) prepareRoot() {
 	p.Step("clone", pl.Root.Path)
 	b.root = p.OpenTree("root", program.CWD(), pl.Root.Path, cloneTree)
 	b.expectSame(b.root, pl.Root.ID)
+	if pl.Stack != nil {
+		b.prepareStack()
+		return
+	}
 	attributes := b.plan.attributes()
 	if pl.Host || pl.Layer {
 		attributes |= unix.MOUNT_ATTR_RDONLY

@@ -30,6 +30,9 @@ func OpenRoot(path string) (*Root, error) {
 // Close closes the root.
 func (r *Root) Close() error { return unix.Close(r.fd) }
 
+// Descriptor is the root's, which is good until it is closed.
+func (r *Root) Descriptor() int { return r.fd }
+
 // Source is the root directory's identity; path is what it was opened as.
 func (r *Root) Source(path string) (Source, error) {
 	return stat(r.fd, path)

@@ -164,7 +164,7 @@ func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	} else {
 		root.Throttles = facts.Throttles
 	}
-	if err := compileMounts(spec, facts, pl); err != nil {
+	if err := errors.Join(compileMounts(spec, facts, pl), compileImage(spec, facts, pl)); err != nil {
 		return err
 	}
 	root.Files = files(spec, facts, pl)

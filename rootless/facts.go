@@ -62,7 +62,11 @@ type Kernel struct {
 
 // RootFacts is what the root file system holds.
 type RootFacts struct {
-	Source  fsroot.Source
+	Source fsroot.Source
+	Layers fsroot.Source // what has the layers of an image; Source is the container's own directory then
+	// The root directory of the topmost layer, if the one that the container writes
+	// to has been made only now.
+	Top     *Top
 	Empty   bool
 	Foreign bool           // something else: no programs, and not the command
 	Missing []string       // mount points that are not there and cannot be made in place
@@ -71,6 +75,12 @@ type RootFacts struct {
 	Passwd  []byte         // /etc/passwd, nil if there is none
 	Group   []byte         // /etc/group
 	Shell   string         // the first shell there is, "" for none
+}
+
+// Top is who on the host has a directory, and its mode.
+type Top struct {
+	Owner idmap.Identity
+	Mode  uint32
 }
 
 // Joined is a namespace of another process, opened.

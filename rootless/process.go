@@ -43,6 +43,9 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 	if p.Dir == "" {
 		p.Dir = "/"
 	}
+	for i := range pl.Root.Dirs {
+		pl.Root.Dirs[i].UID, pl.Root.Dirs[i].GID = p.UID, p.GID
+	}
 	if !path.IsAbs(p.Dir) {
 		return fmt.Errorf("working directory %q: write an absolute path", p.Dir)
 	}

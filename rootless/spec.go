@@ -56,7 +56,8 @@ type HostName struct {
 // RootSpec is the root file system that was asked for.
 type RootSpec struct {
 	Path      string
-	Host      bool // the host's own root, read-only
+	Image     *ImageRoot `json:",omitempty"` // instead
+	Host      bool       // the host's own root, read-only
 	ReadOnly  bool
 	Ephemeral bool // writes are thrown away
 }
@@ -69,6 +70,7 @@ type ProcessSpec struct {
 	User       string   // USER[:GROUP], names or ids; "" for root, or the kept id
 	Groups     []string // supplementary groups besides the user's own
 	Dir        string   // working directory; "" for /
+	MakeDir    bool     `json:",omitempty"` // it is an image's, and made if it is missing
 	Umask      *uint32  // nil for 0022
 	Limits     []confine.Limit
 	Caps       confine.CapChange

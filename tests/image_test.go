@@ -143,16 +143,9 @@ func TestUnpackPodman(t *testing.T) {
 	}
 	w := newWorkshop(t, "umoci", "podman", "tar", "getcap", "setcap")
 	w.makeLayers()
-	run, err := os.MkdirTemp("/tmp", "") //nolint:usetesting // podman takes a path of 50 characters at most
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(run)
-	podman := `podman --root "$PWD/storage" --runroot "` + run + `" --storage-driver vfs`
-	if out, err := w.command("sh", "-c", podman+` pull -q oci:layout:web`).CombinedOutput(); err != nil {
-		t.Skipf("podman does not work here: %v, %s", err, out)
-	}
-	defer w.sh(podman + ` unshare rm -rf storage ` + run + `/*`)
+	flags, end := w.storage("oci:layout:web")
+	defer end()
+	podman := "podman " + flags
 	w.sh(`podman() { command ` + podman + ` "$@"; }
 		id=$(podman images -q)
 		podman save -q --format docker-archive -o docker.tar $id; podman save -q --format oci-archive -o oci.tar $id
@@ -163,6 +156,25 @@ func TestUnpackPodman(t *testing.T) {
 		if got := w.listed(tree); got != want {
 			t.Errorf("%s differs from podman's tree:\n%s", tree, difference(want, got))
 		}
+	}
+}
+
+// storage is where podman and buildah of a test keep their images, with one that
+// is there already. The test is skipped where they do not work.
+func (w *workshop) storage(image string) (flags string, end func()) {
+	w.Helper()
+	run, err := os.MkdirTemp("/tmp", "") // podman takes a path of 50 characters at most
+	if err != nil {
+		w.Fatal(err)
+	}
+	flags = `--root "$PWD/storage" --runroot "` + run + `" --storage-driver vfs`
+	if out, err := w.command("sh", "-c", `podman `+flags+` pull -q `+image).CombinedOutput(); err != nil {
+		_ = os.RemoveAll(run)
+		w.Skipf("podman does not work here: %v, %s", err, out)
+	}
+	return flags, func() {
+		w.sh(`podman ` + flags + ` unshare rm -rf storage ` + run + `/*`)
+		_ = os.RemoveAll(run)
 	}
 }
 

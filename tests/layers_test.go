@@ -34,7 +34,7 @@ type layer struct {
 // floors has every package of the tree; what is below tests may import all.
 func floors() []layer {
 	ends := []string{"cmd/bryo-net", "cmd/bryo-image"}
-	images := []string{"fsroot/shelf", "cmd/bryo-image"}
+	images := []string{"fsroot/shelf", "fsroot/pack", "cmd/bryo-image"}
 	return []layer{
 		{pkg: "rootless/program", floor: 0, only: []string{"golang.org/x/sys"}},
 
@@ -46,6 +46,7 @@ func floors() []layer {
 		{pkg: "rootless/tty", floor: 1},
 
 		{pkg: "fsroot", floor: 2},
+		{pkg: "fsroot/order", floor: 2, only: []string{}},
 		{pkg: "rootless/confine", floor: 2},
 
 		{pkg: "netslirp/loop", floor: 2.25, users: []string{"netslirp/stack", "netslirp/ports", "cmd/bryo-net"}},
@@ -57,10 +58,11 @@ func floors() []layer {
 		{pkg: "fsroot/unpack", floor: 2.5, users: images},
 		{pkg: "fsroot/shelf", floor: 2.6, users: ends},
 		{pkg: "fsroot/registry", floor: 2.5, users: []string{"cmd/bryo-image"}},
+		{pkg: "fsroot/pack", floor: 2.6, users: ends},
 
 		{pkg: "fsroot/tree", floor: 2.25, users: append(images, "cmd/bryo", "fsroot/unpack"), only: []string{"golang.org/x/sys"}},
 		{pkg: "fsroot/fetch", floor: 2.25, users: []string{"cmd/bryo", "cmd/bryo-image", "fsroot/registry"}, only: []string{}},
-		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo", "fsroot/registry"), only: []string{"golang.org/x/sys"}},
+		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo", "rootless", "rootless/host", "fsroot/registry"), only: []string{"golang.org/x/sys"}},
 
 		{pkg: "rootless", floor: 3},
 

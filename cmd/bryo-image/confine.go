@@ -8,22 +8,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// confineSelf gives up, for all threads and for good, all files but those below
-// the root and, for reading, the image. Capabilities and new privileges went
-// before, see launch.Helper. image is -1 for none.
-func confineSelf(root, image int) error {
+// confineSelf gives up, for all threads and for good, all files but what is open,
+// what is below the directory that is to be written and, for reading, below those
+// that are read. Capabilities and new privileges went before, see launch.Helper.
+func confineSelf(written int, read ...int) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return os.NewSyscallError("setrlimit", err)
 	}
-	rules := []landlock.Rule{landlock.RWDirs(byNumber(root)).WithRefer()}
-	if image >= 0 {
-		if isDir, err := directory(image); err != nil {
+	var rules []landlock.Rule
+	for i, fd := range append([]int{written}, read...) {
+		isDir, err := directory(fd)
+		switch {
+		case err != nil:
 			return err
-		} else if isDir {
-			rules = append(rules, landlock.RODirs(byNumber(image)))
+		case isDir && i == 0:
+			rules = append(rules, landlock.RWDirs(byNumber(fd)).WithRefer())
+		case isDir:
+			rules = append(rules, landlock.RODirs(byNumber(fd)))
 		}
 	}
 	// Kernels before 5.19 have no rule for names of a file in several

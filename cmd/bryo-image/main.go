@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/fsroot"
 	"bryo/fsroot/tree"
 	"bryo/fsroot/unpack"
 )
@@ -40,10 +41,12 @@ func orders() []order {
 	return []order{
 		{"unpack", source, unpackInto},
 		{"discard", nil, discard},
+		{"merge", []string{"LAYERS", "PATH..."}, merge}, // and the layers' names, the topmost first
 		{"import", append(source, "NAME", "STEM"), importImage},
 		{"remove", []string{"FORCE", "IMAGE..."}, removeImages},
 		{"prune", []string{"ALL"}, pruneImages},
 		{"fetch", nil, nil}, // which tells as it goes: run does it
+		{"pack", []string{"LAYER", "LAYER|ORDER..."}, packInto},
 	}
 }
 
@@ -64,7 +67,7 @@ func run(args []string) int {
 	i := slices.IndexFunc(orders(), func(o order) bool {
 		return len(args) >= fixed && o.name == args[0] && o.takes(args[fixed:])
 	})
-	var fds [2]int
+	var fds []int
 	err := errors.New("bryo starts this program; there is nothing to do by hand")
 	if i >= 0 {
 		fds, err = descriptors(args[1], args[2])
@@ -77,6 +80,10 @@ func run(args []string) int {
 	if args[0] == "fetch" {
 		return runFetch(fds[0], report)
 	}
+	// Most of the memory is windows of compressed streams, which stay; a collection
+	// at each doubling would let the heap be twice of that.
+	const percent = 25
+	debug.SetGCPercent(percent)
 	var outcome tree.Outcome
 	if err = orders()[i].run(fds[0], args[fixed:], &outcome); err != nil {
 		outcome.Error = err.Error()
@@ -87,10 +94,12 @@ func run(args []string) int {
 	return 0
 }
 
-func descriptors(texts ...string) (fds [2]int, err error) {
+func descriptors(texts ...string) ([]int, error) {
+	fds := make([]int, len(texts))
 	for i, text := range texts {
+		var err error
 		if fds[i], err = strconv.Atoi(text); err != nil {
-			return fds, err
+			return nil, err
 		}
 		unix.CloseOnExec(fds[i])
 	}
@@ -98,7 +107,7 @@ func descriptors(texts ...string) (fds [2]int, err error) {
 }
 
 func discard(root int, _ []string, _ *tree.Outcome) error {
-	if err := confineSelf(root, -1); err != nil {
+	if err := confineSelf(root); err != nil {
 		return err
 	}
 	return tree.InRoot(root).Clear()
@@ -114,10 +123,6 @@ type source struct {
 
 // openSource gives up all files but the image and those below a directory.
 func openSource(dir int, args []string) (*source, error) {
-	// Most of the memory is windows of decompressors, which stay; a collection at
-	// each doubling would let the heap be twice of that.
-	const percent = 25
-	debug.SetGCPercent(percent)
 	numbers, err := descriptors(args[0])
 	if err != nil {
 		return nil, err
@@ -140,4 +145,21 @@ func unpackInto(root int, args []string, outcome *tree.Outcome) error {
 	report, err := unpack.Unpack(unpack.Request{Image: s.image, Reference: s.reference, Root: root, Limits: s.limits, IDMap: s.idMap})
 	outcome.Report = *report
 	return err
+}
+
+// merge copies what layers show as one at a path.
+func merge(root int, args []string, _ *tree.Outcome) (err error) {
+	numbers, err := descriptors(args[0])
+	if err != nil {
+		return err
+	}
+	if err := confineSelf(root, numbers[0]); err != nil {
+		return err
+	}
+	layers := &fsroot.Union{}
+	defer func() { err = errors.Join(err, layers.Close()) }()
+	if err := layers.AddAt(numbers[0], args[2:]...); err != nil {
+		return err
+	}
+	return tree.Merge(root, layers, args[1])
 }

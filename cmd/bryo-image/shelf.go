@@ -32,7 +32,7 @@ func importImage(dir int, args []string, outcome *tree.Outcome) error {
 
 // removeImages takes images off the shelf, until one cannot be.
 func removeImages(dir int, args []string, outcome *tree.Outcome) error {
-	if err := confineSelf(dir, -1); err != nil {
+	if err := confineSelf(dir); err != nil {
 		return err
 	}
 	s := image.At(dir, "the shelf")
@@ -54,7 +54,7 @@ func removeImages(dir int, args []string, outcome *tree.Outcome) error {
 
 // pruneImages removes what nobody needs from the shelf.
 func pruneImages(dir int, args []string, outcome *tree.Outcome) error {
-	if err := confineSelf(dir, -1); err != nil {
+	if err := confineSelf(dir); err != nil {
 		return err
 	}
 	gone, err := shelf.Prune(image.At(dir, "the shelf"), args[0] == "true")

@@ -61,12 +61,13 @@ func commands() []command {
 		{"stats", "[--no-stream] [CONTAINER...]", "show what containers use", runStats, statsSyntax, statsAbout, nil},
 		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, "", nil},
 		{"rm", "[FLAGS] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, "", nil},
-		{"prune", "[--images [--all]]", "forget all containers that have ended, or remove unused images", runPrune, pruneSyntax, pruneAbout, nil},
+		{"prune", "[--volumes] [--images [--all]]", "forget all containers that have ended, or remove unused images", runPrune, pruneSyntax, pruneAbout, nil},
 		{"pull", "[FLAGS] IMAGE [LAYOUT]", "put an image of a registry or of a file on the shelf", runPull, pullSyntax, pullAbout, pullExamples()},
 		{"images", "[-q|--json]", "list the images on the shelf", runImages, imagesSyntax, "", nil},
 		{"tag", "REF NAME...", "give an image more names", runTag, nil, "", nil},
 		{"rmi", "[-f] REF...", "take images off the shelf", runRmi, rmiSyntax, rmiAbout, nil},
 		{"unpack", "[FLAGS] IMAGE DIRECTORY", "make a root file system of an image", runUnpack, unpackSyntax, unpackAbout, unpackExamples()},
+		{"pack", "[FLAGS] ROOT IMAGE", "make an image of a root file system or a container", runPack, packSyntax, packAbout, packExamples()},
 		{"unshare", "[FLAGS] [PROGRAM [ARG...]]", "run a command under your id map, without a container", runUnshare, unshareSyntax, unshareAbout, nil},
 		{"doctor", "[--json|--fix-script] [TOPIC]", "find out what keeps containers from running here", runDoctor, doctorSyntax, doctorAbout, nil},
 		{"version", "", "print the version", runVersion, nil, "", nil},
@@ -76,15 +77,19 @@ func commands() []command {
 	}
 }
 
-// Verbs that run --detach and cp use.
+// Verbs that run and cp use.
 const (
-	supervise = "supervise"
-	copyVerb  = "copy"
+	supervise   = "supervise"
+	copyVerb    = "copy"
+	discardVerb = "discard"
 )
 
 func runHelper(name string, args []string, s streams) int {
-	if name == supervise {
+	switch name {
+	case supervise:
 		return runSupervise(args, s)
+	case discardVerb:
+		return runDiscard(args, s)
 	}
 	return runCopy(args, s)
 }
@@ -100,7 +105,7 @@ func run(args []string, s streams) int {
 		name = "help"
 	case "--version":
 		name = "version"
-	case supervise, copyVerb:
+	case supervise, copyVerb, discardVerb:
 		return runHelper(name, args, s)
 	}
 	c, found := lookup(name)

@@ -216,7 +216,8 @@ func TestPlaceholdersAreKnown(t *testing.T) {
 	unknowable := strings.Fields(`ARG
 		NAME NAME=VALUE KEY=VALUE KEY[=VALUE] C:H:N TARGET[:OPTION,...] SIZE USER[:GROUP] GROUP DIR MODE FD
 		[ADDR:][HOST:]PORT[/udp] PORT RULE PORTS ADDR DOMAIN NAME:IP UP[:DOWN] BYTES
-		N KEYS TIME SECONDS NUMBER LIST WEIGHT`)
+		N KEYS TIME SECONDS NUMBER LIST WEIGHT
+		OS/ARCH[/VARIANT] WORDS PORT[/PROTOCOL]`)
 	used := map[string]bool{}
 	for _, c := range verbs() {
 		for _, o := range c.operands() {

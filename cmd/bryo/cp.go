@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/fsroot"
 	"bryo/fsroot/tree"
 	"bryo/idmap"
 	"bryo/rootless"
@@ -317,11 +318,18 @@ func startCopier(c inContainer, stream *os.File, how, name string) (*copier, err
 	if err != nil {
 		return nil, err
 	}
-	root, err := rootOf(record, plan)
+	root, running, err := rootOf(record, plan)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(root)
+	stacked := !running && plan.Root.Stack != nil
+	if stacked {
+		err = keepStopped(entry)
+	}
+	if err != nil {
+		return nil, err
+	}
 	facts, err := host.ProbeIDs(&rootless.Spec{})
 	if err != nil {
 		return nil, err
@@ -333,37 +341,57 @@ func startCopier(c inContainer, stream *os.File, how, name string) (*copier, err
 		}
 		defer unix.Close(inherited[i])
 	}
-	argv := []string{"bryo", copyVerb, how, strconv.Itoa(inherited[0]), strconv.Itoa(inherited[1]), c.path, name}
-	container, err := launch.Unshare(rootless.CompileMapped(plan, facts, argv, os.Environ()))
+	mapped := rootless.CompileMapped(plan, facts, nil, os.Environ())
+	if stacked {
+		stack := *plan.Root.Stack
+		stack.Top = nil // it is the container's by now
+		mapped.Root = fsroot.Plan{Root: plan.Root.Root, Stack: &stack}
+		inherited[0] = launch.StackFD
+	}
+	mapped.Process.Argv = []string{"bryo", copyVerb, how, strconv.Itoa(inherited[0]), strconv.Itoa(inherited[1]), c.path, name}
+	container, err := launch.Unshare(mapped)
 	if err != nil {
 		return nil, err
 	}
 	return &copier{container, plan.IDs.Maps}, container.Deliver()
 }
 
+// keepStopped keeps a container from being started as long as this process lives:
+// a stack is for one at a time.
+func keepStopped(e *state.Entry) error {
+	if err := e.Lock(); err != nil {
+		return err
+	}
+	r, err := e.Record()
+	if err == nil && r.Supervisor.Lives() {
+		err = fmt.Errorf("container %s is being started\nfix: try again", r.Name)
+	}
+	return err
+}
+
 // rootOf opens the root of a container that runs, or the directory that it
 // has when it does.
-func rootOf(r *state.Record, plan *rootless.Plan) (int, error) {
+func rootOf(r *state.Record, plan *rootless.Plan) (root int, running bool, err error) {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 	entrance, err := r.Entrance.Open()
 	if err == nil {
 		defer unix.Close(entrance)
 		root, err := unix.Open(fmt.Sprintf("/proc/%d/root", r.Entrance.PID), flags, 0)
 		if err == nil && !ended(entrance, 0) {
-			return root, nil
+			return root, true, nil
 		}
 		if err == nil {
 			_ = unix.Close(root)
 			err = errNotRunning(r)
 		}
-		return -1, fmt.Errorf("the container's root: %w", err)
+		return -1, false, fmt.Errorf("the container's root: %w", err)
 	}
 	if plan.Root.Host || plan.Root.Layer {
-		return -1, fmt.Errorf("container %s does not run, and what it wrote went with it\nfix: bryo start %s", r.Name, r.Name)
+		return -1, false, fmt.Errorf("container %s does not run, and what it wrote went with it\nfix: bryo start %s", r.Name, r.Name)
 	}
-	root, err := unix.Open(plan.Root.Root.Path, flags, 0)
+	root, err = unix.Open(plan.Root.Root.Path, flags, 0)
 	if err != nil {
-		return -1, fmt.Errorf("the root file system %s: %w", plan.Root.Root.Path, err)
+		return -1, false, fmt.Errorf("the root file system %s: %w", plan.Root.Root.Path, err)
 	}
-	return root, nil
+	return root, false, nil
 }

@@ -112,14 +112,32 @@ func (r *request) detached(s streams) (int, error) {
 	if config.ID, err = host.NewID(); err != nil {
 		return 0, err
 	}
-	signals := caught(unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
-	entry, err := store.Create(config)
+	used, err := r.takeImage(true, s)
+	defer used.close()
 	if err != nil {
 		return 0, err
 	}
-	code, err := supervised(s, signals, nil, entry.ID)
+	return r.created(store, config, used, s)
+}
+
+// created begins the container, whose image, if it has one, is kept for it.
+func (r *request) created(store *state.Store, config *state.Config, used *imageRoot, s streams) (code int, err error) {
+	if used != nil {
+		if err := r.adopt(used, config.ID, s); err != nil {
+			return 0, errors.Join(err, used.discard(s))
+		}
+		config.Spec = r.spec
+	}
+	signals := caught(unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
+	entry, err := store.Create(config)
+	if err != nil {
+		return 0, errors.Join(err, used.discard(s))
+	}
+	if err = used.keep(entry); err == nil {
+		code, err = supervised(s, signals, nil, entry.ID)
+	}
 	if err != nil || code != exitOK {
-		return code, errors.Join(err, withdraw(entry))
+		return code, errors.Join(err, withdraw(entry, s))
 	}
 	r.tellChosen(entry, s)
 	return write(s, config.Name+"\n"), nil
@@ -148,7 +166,7 @@ func checkUTF8(spec any) error {
 
 // withdraw forgets a container that did not start, unless somebody else did, or
 // has started it again.
-func withdraw(e *state.Entry) error {
+func withdraw(e *state.Entry, s streams) error {
 	err := e.Lock()
 	if err != nil {
 		return goneIsFine(err)
@@ -157,7 +175,7 @@ func withdraw(e *state.Entry) error {
 	if r, err := e.Record(); err == nil && r.Supervisor.PID != os.Getpid() && r.Supervisor.Lives() {
 		return nil
 	}
-	return goneIsFine(e.Remove())
+	return forget(e, false, s)
 }
 
 // started is what a supervisor says once the command runs.

@@ -9,8 +9,10 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"bryo/fsroot"
 	"bryo/netslirp"
 	"bryo/rootless"
+	"bryo/rootless/host"
 	"bryo/rootless/launch"
 	"bryo/rootless/ns"
 )
@@ -31,7 +33,7 @@ func runExplain(args []string, s streams) int {
 	if err != nil {
 		return report(s, err)
 	}
-	plan, err := plan(&r.spec)
+	plan, err := r.explained(s)
 	if err != nil {
 		return report(s, err)
 	}
@@ -50,6 +52,27 @@ func runExplain(args []string, s streams) int {
 		return report(s, err)
 	}
 	return exitOK
+}
+
+// explained is the plan. Nothing is pulled for it, and a directory that is made for
+// it goes again.
+func (r *request) explained(s streams) (decided *rootless.Plan, err error) {
+	used, err := r.takeImage(false, s)
+	defer used.close()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, used.discard(s)) }()
+	if used != nil {
+		id, err := host.NewID()
+		if err != nil {
+			return nil, err
+		}
+		if err := r.adopt(used, id+foreground, s); err != nil {
+			return nil, err
+		}
+	}
+	return plan(&r.spec)
 }
 
 func explainFlags(s streams) (flags *pflag.FlagSet, r *request, asProgram, asJSON *bool) {
@@ -161,6 +184,9 @@ func printRoot(row rows, plan *rootless.Plan) {
 	root := &plan.Root
 	how := "written to directly"
 	switch {
+	case root.Stack != nil:
+		row("image", "%d layers in %s, read-only", len(root.Stack.Layers), root.Stack.Dir.Path)
+		how = stackedHow(root)
 	case root.Layer && root.ReadOnly:
 		how = "read-only, mount points on a layer in memory"
 	case root.Layer:
@@ -183,6 +209,19 @@ func printRoot(row rows, plan *rootless.Plan) {
 	for _, s := range root.Sysctls {
 		row("sysctl", "%s=%s", s.Path, s.Value)
 	}
+}
+
+// stackedHow says what becomes of what is written on top of an image.
+func stackedHow(root *fsroot.Plan) string {
+	switch {
+	case root.ReadOnly:
+		return "read-only, with mount points on top of the image"
+	case root.Layer:
+		return "on top of the image, writes are thrown away"
+	case root.Stack.Volatile:
+		return "written to on top of the image, and removed at the end"
+	}
+	return "written to on top of the image"
 }
 
 func quoted(argv []string) []string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -66,6 +67,7 @@ func runFlags(s streams) (*pflag.FlagSet, *request) {
 	namespaceFlags(flags, &r.spec)
 	netFlags(flags, &r.spec)
 	rootFlags(flags, &r.spec)
+	imageFlags(flags, &r.root)
 	processFlags(flags, &r.spec)
 	limitFlags(flags, &r.spec.Limits)
 	envFlags(flags, r)
@@ -137,12 +139,23 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.Lookup("privileged").Hidden = true
 }
 
-// entrypoint is a program; an empty one is none, as in podman.
+// entrypoint is a program, or as JSON a list of one and its arguments; an empty one
+// is none, as in podman.
 func entrypoint(text string) []string {
 	if text == "" {
 		return nil
 	}
+	var list []string
+	if json.Unmarshal([]byte(text), &list) == nil {
+		return list
+	}
 	return []string{text}
+}
+
+func imageFlags(flags *pflag.FlagSet, root *rootWord) {
+	flags.Var(one(&root.pull, "WHEN", parsePull), "pull", "ask the registry for an image: missing, always or never; by default if it is missing")
+	flags.BoolVarP(&root.given.PublishAll, "publish-all", "P", false, "publish the ports that the image exposes, at ports that are free")
+	flags.Var(one(&root.save, "IMAGE", parseSave), "save", "keep what the command has written as a new image of this name")
 }
 
 func envFlags(flags *pflag.FlagSet, r *request) {
@@ -179,14 +192,10 @@ func (r *request) finish(args []string, flags *pflag.FlagSet) error {
 		return errors.New("no root file system was given\nfix: bryo run DIRECTORY [COMMAND], or bryo run host COMMAND")
 	}
 	spec := &r.spec
-	if args[0] == "" {
-		return errors.New("the path of the root file system is empty\nfix: bryo run DIRECTORY [COMMAND]; was a variable not set?")
+	if err := r.setRoot(args[0]); err != nil {
+		return err
 	}
-	if args[0] == "host" {
-		spec.Root.Host = true
-	} else {
-		spec.Root.Path = args[0]
-	}
+	r.root.given.Entrypoint = flags.Changed("entrypoint")
 	args = args[1:]
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
@@ -196,7 +205,7 @@ func (r *request) finish(args []string, flags *pflag.FlagSet) error {
 	if !flags.Changed("tty") {
 		spec.Process.Terminal = !r.detach.On && tty.Is(0) && tty.Is(1)
 	}
-	if err := r.checkDetach(flags); err != nil {
+	if err := errors.Join(r.checkDetach(flags), r.checkSave()); err != nil {
 		return err
 	}
 	if len(spec.IDs.UIDs)+len(spec.IDs.GIDs) > 0 {

@@ -101,6 +101,6 @@ func overview() string {
 		fmt.Fprintf(table, "  bryo %s\t%s\n", c.name, c.short)
 	}
 	_ = table.Flush() // a Builder takes everything
-	b.WriteString("\nROOTFS is a directory, or the word host: your own system, read-only.\nmore: bryo help VERB\n")
+	b.WriteString("\nROOTFS is a directory, the word host (your own system, read-only), or an image: its name, an archive, or oci:DIR.\nmore: bryo help VERB\n")
 	return b.String()
 }

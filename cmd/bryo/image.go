@@ -8,6 +8,7 @@ import (
 	"os"
 	ossignal "os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -66,6 +67,15 @@ func (h *imageHelper) discard(root int) error {
 // bryo to end ends it: a launch.EndedError.
 func (h *imageHelper) unpack(fds []int, args ...string) (*tree.Outcome, error) {
 	return h.run("unpack", h.ends, fds, args...)
+}
+
+// merge fills a directory, which comes first in fds, with what layers show as one
+// at a path; the second has the layers, the lowest first.
+func (h *imageHelper) merge(fds []int, path string, layers []string) error {
+	topmost := slices.Clone(layers)
+	slices.Reverse(topmost)
+	_, err := h.run("merge", h.ends, fds, append([]string{path}, topmost...)...)
+	return err
 }
 
 func (h *imageHelper) run(order string, ends chan os.Signal, fds []int, args ...string) (*tree.Outcome, error) {

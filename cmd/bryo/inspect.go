@@ -14,8 +14,9 @@ type inspected struct {
 	*state.Record
 
 	Options state.Options
-	Plan    *rootless.Plan `json:",omitempty"` // of its last start
-	Dir     string         // of its state
+	Image   *rootless.ImageRoot `json:",omitempty"`
+	Plan    *rootless.Plan      `json:",omitempty"` // of its last start
+	Dir     string              // of its state
 }
 
 const inspectAbout = `This prints what was asked for, what was decided, and how the container is.
@@ -67,7 +68,7 @@ func inspect(name string) (*inspected, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &inspected{Record: r, Options: config.Options, Dir: e.Path("")}
+	i := &inspected{Record: r, Options: config.Options, Image: config.Spec.Root.Image, Dir: e.Path("")}
 	if plan, err := e.Plan(); err == nil { // there is none before it ran
 		plan.Process.Seccomp.Sum()
 		i.Plan = plan

@@ -65,6 +65,7 @@ Each command prints a list of its flags with --help.`
 func manEnvironment() []term {
 	return []term{
 		{"SHELL", "What unshare runs if it is given no program."},
+		{"SOURCE_DATE_EPOCH", "The latest time, in seconds since 1970, that a file has in an image that pack makes."},
 		{"XDG_RUNTIME_DIR", "Where the state of detached containers is kept, in the directory bryo; without it, that is in /tmp/bryo-UID."},
 		{"XDG_DATA_HOME", "Where files of the user are kept, which doctor looks at; by default .local/share in HOME."},
 		{"HOME", "The home directory, which doctor looks at."},
@@ -77,7 +78,7 @@ func manFiles() []term {
 		{"/etc/subgid", "The subordinate group ids that are yours, subgid(5)."},
 		{"/dev/net/tun", "The device of the container's network; where it is closed, a veth pair is used."},
 		{"../libexec/bryo/bryo-net", "The network's process, found from where bryo is, or beside it."},
-		{"../libexec/bryo/bryo-image", "What unpack runs, found in the same way."},
+		{"../libexec/bryo/bryo-image", "What unpack and pack run, found in the same way."},
 	}
 }
 

@@ -35,7 +35,7 @@ const (
 // mean nothing to it.
 func meanings() []meaning {
 	return []meaning{
-		{"ROOTFS", fromDirectories, fixed("host")},
+		{"ROOTFS", fromDirectories, func() []string { return append([]string{"host"}, imageNames()...) }},
 		{"COMMAND", fromInside, nil},
 		{"PROGRAM", fromProgram, nil},
 		{"CONTAINER", fromNothing, containers},
@@ -47,6 +47,9 @@ func meanings() []meaning {
 		{"LAYOUT", fromFiles, fixed("oci:")},
 		{"PLATFORM", fromNothing, fixed("linux/amd64 linux/arm64 linux/arm/v7")},
 		{"DIRECTORY", fromDirectories, nil},
+		{"ROOT", fromDirectories, containers},
+		{"COMPRESSION", fromNothing, fixed("gzip zstd none")},
+		{"INSTRUCTION", fromNothing, instructionWords},
 		{"VERB", fromNothing, names},
 		{"TOPIC", fromNothing, host.Topics},
 		{"SHELL", fromNothing, shells},
@@ -64,6 +67,7 @@ func meanings() []meaning {
 		{"POLICY", fromNothing, fixed("no always on-failure on-failure:")},
 		{"FORMAT", fromNothing, fixed("json plain")},
 		{"CAP", fromNothing, capabilities},
+		{"WHEN", fromNothing, fixed("missing always never")},
 		{"SIGNAL", fromNothing, signals},
 		{"", fromNothing, fixed("true false")}, // of a flag that is a claim
 	}

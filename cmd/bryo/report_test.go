@@ -92,6 +92,7 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	for _, row := range []struct {
 		line      string
 		code      int
@@ -113,7 +114,7 @@ func TestCommands(t *testing.T) {
 		{"stop --al a", 125, "", "fix: bryo help stop lists the flags"},
 		{"cp a:/x b:/y", 125, "", "fix: bryo cp a:/x - | bryo cp - b:/y\n"},
 		{"run -d --log-max-files 0 root", 125, "", "fix: write one from 1 to 100; 3 by default\n"},
-		{"run debian:nonesuch", 125, "", "ROOTFS is a directory\nfix: make one: mmdebstrap "},
+		{"run --pull never debian:nonesuch", 125, "", "image debian:nonesuch is not here, and debian:nonesuch is no directory\nfix: bryo pull debian:nonesuch"},
 		{"version", 0, version, ""},
 		{"--version", 0, version, ""},
 		{"help", 0, "bryo help VERB", ""},

@@ -19,13 +19,19 @@ type request struct {
 	spec   rootless.Spec
 	life   life
 	detach detach
+	root   rootWord
 
 	hostEnv, fileEnv []string // what -e overrides
 }
 
-const runAbout = `ROOTFS is a directory that holds a root file system, or the word host, which is your own system, read-only.
-It is written to directly unless --read-only or --ephemeral is given.
-Without COMMAND a shell runs.
+const runAbout = `ROOTFS is a directory that holds a root file system, or the word host, which is your own system, read-only, or an image.
+A directory that is there counts first, then a file, which is the archive of an image; what begins with a slash or a dot is always a path.
+Anything else is an image: oci:DIR[:TAG], or a name, as in debian or registry.example/team/web:1.2, which is looked for on the shelf (bryo images).
+
+A directory is written to directly unless --read-only or --ephemeral is given.
+What is written to an image is the container's own: it is removed with the container, in the foreground at its end.
+The image says what runs, as whom, where, with which variables and volumes, and what stops it; what you say counts, as with podman: COMMAND takes the place of its command, --entrypoint of both, and an empty one leaves both out.
+Where there is no command at all a shell runs.
 
 The container has namespaces of its own: user, mount, PID, network, IPC, UTS, cgroup and time.
 Root inside is you, and your ranges of subordinate ids follow.
@@ -68,19 +74,44 @@ func (r *request) run(s streams) (code int, err error) {
 	if err := checkStreams(s, r.spec.Process.Terminal); err != nil {
 		return 0, err
 	}
+	used, err := r.useImage(s)
+	defer used.close()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, used.discard(s)) }()
 	plan, err := plan(&r.spec)
 	if err != nil {
 		return 0, err
 	}
 	warn(s, plan.Warnings)
 	plan.Describe = r.life.StatusFD != noStatus
-	r.life.Lasts = plan.Lasts()
+	r.life.Lasts = plan.Lasts() || r.root.save != ""
 	container, err := launch.Start(plan)
 	if err != nil {
 		return 0, err
 	}
+	if err := used.leave(container); err != nil {
+		return 0, errors.Join(err, container.Kill())
+	}
 	warnGivenUp(s, slices.Concat(plan.GivenUp, container.GivenUp))
-	return r.life.await(container, plan.Process.Terminal, s)
+	code, err = r.life.await(container, plan.Process.Terminal, s)
+	return code, errors.Join(err, used.saveIf(err == nil, &r.spec, s))
+}
+
+// useImage takes the image of a container in the foreground, if it has one, which
+// keeps nothing that it writes.
+func (r *request) useImage(s streams) (*imageRoot, error) {
+	used, err := r.takeImage(true, s)
+	if used == nil || err != nil {
+		return used, err
+	}
+	id, err := host.NewID()
+	if err != nil {
+		return used, err
+	}
+	swept := sweepOwn(used.shelf.Path(), false, s)
+	return used, errors.Join(swept, r.adopt(used, id+foreground, s))
 }
 
 // checkStreams refuses what would lay a directory of the host open to the

@@ -6,7 +6,9 @@ import (
 	"os"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
+	"bryo/fsroot/image"
 	"bryo/rootless/state"
 )
 
@@ -133,36 +135,67 @@ func runRename(args []string, s streams) int {
 	return report(s, err)
 }
 
-const pruneAbout = `With --images, images go instead that have no name and that no container is of; with --all, too, those that have one.
+const pruneAbout = `Volumes of images stay unless --volumes is given.
+With --images, images go instead that have no name and that no container is of; with --all, too, those that have one.
 Layers that no image needs go with them, and what killed commands have left.`
 
-func pruneFlags(s streams) (flags *pflag.FlagSet, images, all *bool) {
-	flags = verbFlags("prune", s)
-	return flags, flags.Bool("images", false, "remove images without a name, instead of containers"),
-		flags.BoolP("all", "a", false, "with --images: all that no container is of")
+// pruning is what prune removes.
+type pruning struct{ images, all, volumes bool }
+
+func pruneFlags(s streams) (flags *pflag.FlagSet, p *pruning) {
+	flags, p = verbFlags("prune", s), &pruning{}
+	flags.BoolVar(&p.volumes, "volumes", false, "remove the volumes of the containers' images, too, and what others have left of such")
+	flags.BoolVar(&p.images, "images", false, "remove images without a name, instead of containers")
+	flags.BoolVarP(&p.all, "all", "a", false, "with --images: all that no container is of")
+	return flags, p
 }
 
 func pruneSyntax() *pflag.FlagSet {
-	flags, _, _ := pruneFlags(streams{})
+	flags, _ := pruneFlags(streams{})
 	return flags
 }
 
 // runPrune forgets all containers that have ended, or removes images.
 func runPrune(args []string, s streams) int {
-	flags, images, all := pruneFlags(s)
+	flags, p := pruneFlags(s)
 	err := parse(flags, args)
 	switch {
 	case err != nil:
 	case flags.NArg() > 0:
 		err = errors.New("prune takes no arguments\nfix: bryo prune")
-	case *all && !*images:
+	case p.all && !p.images:
 		err = errors.New("--all goes with --images\nfix: bryo prune, or bryo prune --images --all")
 	}
 	if err != nil {
 		return report(s, err)
 	}
-	if *images {
-		return pruneImages(*all, s)
+	if p.images {
+		return pruneImages(p.all, s)
 	}
-	return eachEntry(s, choice{flags: flags, all: true, are: over}, func(e *state.Entry) error { return remove(e, false) })
+	code := eachEntry(s, choice{flags: flags, all: true, are: over}, func(e *state.Entry) error { return remove(e, false, !p.volumes, s) })
+	if err := sweep(p.volumes, s); err != nil {
+		return report(s, err)
+	}
+	return code
+}
+
+// sweep removes what is left of containers whose state is gone.
+func sweep(volumes bool, s streams) error {
+	path, err := image.Path()
+	if err != nil {
+		return nil //nolint:nilerr // there is no place for any
+	}
+	shelf, err := image.OpenPath(path)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer shelf.Close()
+	err = errors.Join(sweepOwn(path, true, s), shelf.ReleaseGone())
+	if volumes {
+		err = errors.Join(err, sweepVolumes(path, s))
+	}
+	return err
 }

@@ -290,20 +290,21 @@ func unattended(e *state.Entry, r *state.Record) (*state.Record, error) {
 	}
 }
 
-func rmFlags(s streams) (flags *pflag.FlagSet, force, all *bool) {
+func rmFlags(s streams) (flags *pflag.FlagSet, force, all, volumes *bool) {
 	flags = verbFlags("rm", s)
+	volumes = flags.BoolP("volumes", "v", false, "remove the volumes of its image, too, which stay otherwise")
 	return flags, flags.BoolP("force", "f", false, "end a container that runs; nothing is wrong with one that is not there"),
-		allFlag(flags, "that have ended, with --force also those that run")
+		allFlag(flags, "that have ended, with --force also those that run"), volumes
 }
 
 func rmSyntax() *pflag.FlagSet {
-	flags, _, _ := rmFlags(streams{})
+	flags, _, _, _ := rmFlags(streams{})
 	return flags
 }
 
 // runRm forgets containers.
 func runRm(args []string, s streams) int {
-	flags, force, all := rmFlags(s)
+	flags, force, all, volumes := rmFlags(s)
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
 	}
@@ -311,12 +312,12 @@ func runRm(args []string, s streams) int {
 		if _, err := e.Record(); err != nil {
 			return removeDamaged(e, *force)
 		}
-		return remove(e, *force)
+		return remove(e, *force, !*volumes, s)
 	})
 }
 
 // remove forgets a container. Somebody may start it again meanwhile.
-func remove(e *state.Entry, force bool) error {
+func remove(e *state.Entry, force, keepVolumes bool, s streams) error {
 	const tries = 3
 	if err := settle(e); err != nil {
 		return goneIsFine(err)
@@ -335,7 +336,7 @@ func remove(e *state.Entry, force bool) error {
 			return goneIsFine(e.Remove())
 		}
 		if !r.Supervisor.Lives() {
-			return errors.Join(killTied(r), goneIsFine(e.Remove()))
+			return errors.Join(killTied(r), forget(e, keepVolumes, s))
 		}
 		e.Unlock()
 		if !force || i == tries {

@@ -317,6 +317,9 @@ func (v *supervisor) ended(code int, why string) error {
 		return err
 	}
 	if v.config.Options.Remove && !r.Keeper.Lives() {
+		if root := v.config.Spec.Root.Image; root != nil {
+			_ = dropOwn(root, v.entry.ID, false, streams{}) // what it cannot remove, prune can
+		}
 		return v.entry.Leave(code)
 	}
 	r.Status, r.ExitCode, r.Error, r.Finished, r.Ports = state.Exited, code, why, time.Now(), nil

@@ -143,11 +143,16 @@ func unpackWarnings(r *tree.Report) (lines []string) {
 		}
 		lines = append(lines, line)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Xattrs)) {
-		lines = append(lines, fmt.Sprintf("%d files are without their attribute %s", r.Xattrs[name], visible(name)))
-	}
+	lines = append(lines, attributeWarnings(r)...)
 	if r.Unnoted {
 		lines = append(lines, "the map of ids is not noted: the file system has no extended attributes for it")
+	}
+	return lines
+}
+
+func attributeWarnings(r *tree.Report) (lines []string) {
+	for _, name := range slices.Sorted(maps.Keys(r.Xattrs)) {
+		lines = append(lines, fmt.Sprintf("%d files are without their attribute %s", r.Xattrs[name], visible(name)))
 	}
 	return lines
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -166,12 +167,18 @@ func clearXattrs(fd int) error {
 	return nil
 }
 
+// xattrNames is sorted. A file system without attributes has none.
 func xattrNames(fd int) ([]string, error) {
 	const most = 64 << 10 // listxattr(2)
 	list := make([]byte, most)
 	n, err := unix.Flistxattr(fd, list)
-	if errors.Is(err, unix.EOPNOTSUPP) {
+	if errors.Is(err, unix.EOPNOTSUPP) || n == 0 && err == nil {
 		return nil, nil
 	}
-	return strings.FieldsFunc(string(list[:max(n, 0)]), func(c rune) bool { return c == 0 }), err
+	if err != nil {
+		return nil, err
+	}
+	names := strings.Split(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00")
+	slices.Sort(names)
+	return names, nil
 }

@@ -83,7 +83,11 @@ func (p *packer) writeFile(in *os.File, h *tar.Header) error {
 		return p.writePieces(in, h, list)
 	}
 	if p.zeros += holes; p.zeros > mostZeros {
-		return fmt.Errorf("the files' holes are more than %d bytes, which a stream has as zeros\nfix: copy them to a directory, or without it", int64(mostZeros))
+		fix := "copy them to a directory, or without it"
+		if p.Layer != nil {
+			fix = "remove it, or make it smaller"
+		}
+		return fmt.Errorf("the files' holes are more than %d bytes, which a stream has as zeros\nfix: %s", int64(mostZeros), fix)
 	}
 	if err := p.out.WriteHeader(h); err != nil {
 		return err

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deepest is how many directories may lie in each other: one descriptor each.
+// deepest is how many directories may lie in each other where each takes up to two
+// descriptors; one takes mostNames.
 const deepest = 400
 
 // Of files with several names so many are remembered, by names of so many bytes
@@ -29,6 +30,7 @@ type Packing struct {
 	Owner   func(uid, gid uint32) (int, int) // as the stream shall have them; nil for as they are
 	Skipped func(unsafePath, why string)     // what cannot be in the stream
 	Holes   bool                             // are told as only Unpack reads them
+	Layer   *Layering                        // the stream is one of an image; nil for others
 }
 
 // Pack writes what a path leads to, with all that is below it. In the stream
@@ -52,6 +54,11 @@ func (t Tree) Pack(w io.Writer, unsafePath, as string, how Packing) error {
 	if err := p.add(dir, name, as, 0); err != nil {
 		return err
 	}
+	if how.Layer != nil {
+		if err := p.addNoted(dir); err != nil {
+			return err
+		}
+	}
 	return out.Close()
 }
 
@@ -61,12 +68,13 @@ type file struct{ device, inode uint64 }
 type packer struct {
 	Packing
 
-	out      *tar.Writer
-	links    map[file]string // names in the stream of files with several
-	named    int             // bytes of these names
-	from, as string          // where the stream begins, and what that is called in it
-	zeros    int64           // written for holes
-	device   uint64          // that is known not to be the kernel's own
+	out       *tar.Writer
+	links     map[file]string // names in the stream of files with several
+	linkBytes int             // of these names
+	from, as  string          // where the stream begins, and what that is called in it
+	ordered   int             // bytes of names of the directories that are open
+	zeros     int64           // written for holes
+	device    uint64          // that is known not to be the kernel's own
 }
 
 // shown is where a name in the stream comes from.
@@ -76,34 +84,52 @@ func (p *packer) shown(as string) string {
 
 // add writes what a name of a directory is; in the stream it is called as.
 func (p *packer) add(dir int, name, as string, depth int) error {
-	if depth > deepest {
-		return fmt.Errorf("%s: more than %d directories in each other", p.shown(as), deepest)
+	if depth > mostNames {
+		return fmt.Errorf("%s: more than %d directories in each other", p.shown(as), mostNames)
 	}
 	fd, err := openAt(dir, name, unix.O_PATH)
 	if err != nil {
 		return pathError("open", p.shown(as), err)
 	}
-	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return pathError("stat", p.shown(as), err)
+	kernels := false
+	if err = unix.Fstat(fd, &st); err == nil {
+		kernels, err = p.kernels(fd, st.Dev)
 	}
-	kernels, err := p.kernels(fd, st.Dev)
-	kind := st.Mode & unix.S_IFMT
-	switch {
-	case err != nil:
-		return pathError("statfs", p.shown(as), err)
-	case kernels:
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK && !kernels {
+		err = p.addLink(fd, &st, as)
+	}
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return p.named("stat", as, err)
+	}
+	if kernels {
 		return p.leaveOut(as, depth, "the kernel makes it up")
+	}
+	return p.addKind(dir, name, &st, as, depth)
+}
+
+// addKind is add for all but links, which are written.
+func (p *packer) addKind(dir int, name string, st *unix.Stat_t, as string, depth int) error {
+	switch kind := st.Mode & unix.S_IFMT; {
+	case kind == unix.S_IFLNK:
+		return nil
 	case kind == unix.S_IFREG:
 		return p.addFile(dir, name, as)
 	case kind == unix.S_IFDIR:
 		return p.addDir(dir, name, as, depth)
-	case kind == unix.S_IFLNK:
-		return p.addLink(fd, &st, as)
+	case p.Layer != nil:
+		return p.addSpecial(st, as, depth)
 	default:
 		return p.leaveOut(as, depth, "it is a device, a pipe or a socket")
 	}
+}
+
+// named gives an error a path, if it has none.
+func (p *packer) named(op, as string, err error) error {
+	if _, has := errors.AsType[*os.PathError](err); has {
+		return err
+	}
+	return pathError(op, p.shown(as), err)
 }
 
 // leaveOut tells what is not in the stream; that it is all of it, is an error.
@@ -148,7 +174,31 @@ func (p *packer) header(st *unix.Stat_t, as string) *tar.Header {
 	if p.Owner != nil {
 		h.Uid, h.Gid = p.Owner(st.Uid, st.Gid)
 	}
+	if p.Layer != nil {
+		p.Layer.date(h)
+	}
 	return h
+}
+
+// again writes another name of a file that is in the stream already, and says
+// whether it is one.
+func (p *packer) again(h *tar.Header, st *unix.Stat_t, as string) (bool, error) {
+	if st.Nlink < 2 { //nolint:mnd // names
+		return false, nil
+	}
+	id := file{st.Dev, st.Ino}
+	if first, known := p.links[id]; known {
+		h.Typeflag, h.Linkname = tar.TypeLink, first
+		return true, p.out.WriteHeader(h)
+	}
+	links, bytes := mostLinks, mostNamed
+	if p.Layer != nil {
+		links, bytes = mostLayerLinks, mostLayerNamed
+	}
+	if len(p.links) < links && p.linkBytes+len(as) <= bytes {
+		p.links[id], p.linkBytes = as, p.linkBytes+len(as)
+	}
+	return false, nil
 }
 
 func (p *packer) addFile(dir int, name, as string) error {
@@ -167,15 +217,13 @@ func (p *packer) addFile(dir int, name, as string) error {
 		return nil
 	}
 	h := p.header(&st, as)
-	if st.Nlink > 1 {
-		id := file{st.Dev, st.Ino}
-		if first, known := p.links[id]; known {
-			h.Typeflag, h.Linkname = tar.TypeLink, first
-			return p.out.WriteHeader(h)
+	if p.Layer != nil {
+		if whiteout, err := p.describe(fd, &st, h, as); whiteout || err != nil {
+			return err
 		}
-		if len(p.links) < mostLinks && p.named+len(as) <= mostNamed {
-			p.links[id], p.named = as, p.named+len(as)
-		}
+	}
+	if is, err := p.again(h, &st, as); is || err != nil {
+		return err
 	}
 	h.Typeflag, h.Size = tar.TypeReg, st.Size
 	// What is written behind the size that was told is left out.
@@ -198,6 +246,9 @@ func (p *packer) addDir(dir int, name, as string, depth int) error {
 	}
 	h := p.header(&st, as+"/")
 	h.Typeflag = tar.TypeDir
+	if p.Layer != nil {
+		return p.addOrdered(in, &st, h, as, depth)
+	}
 	if err := p.out.WriteHeader(h); err != nil {
 		return err
 	}
@@ -225,6 +276,11 @@ func (p *packer) addLink(fd int, st *unix.Stat_t, as string) error {
 		return pathError("readlink", p.shown(as), err)
 	}
 	h := p.header(st, as)
+	if p.Layer != nil {
+		if is, err := p.again(h, st, as); is || err != nil {
+			return err
+		}
+	}
 	h.Typeflag, h.Linkname = tar.TypeSymlink, string(target[:n])
 	return p.out.WriteHeader(h)
 }

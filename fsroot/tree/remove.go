@@ -40,6 +40,9 @@ func (r *remover) remove(dir int, name string, depth int) error {
 		return r.moveUp(dir, name)
 	}
 	fd, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.EACCES) {
+		fd, err = openForced(dir, name)
+	}
 	if err != nil {
 		return err
 	}
@@ -93,4 +96,19 @@ func (r *remover) finish() error {
 		}
 	}
 	return nil
+}
+
+// openForced opens a directory of the caller's that gives him no rights, as overlay
+// makes some.
+func openForced(dir int, name string) (fd int, err error) {
+	at, err := openAt(dir, name, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	defer func() { err = errors.Join(err, unix.Close(at)) }()
+	const private = 0o700
+	if err := unix.Chmod("/proc/self/fd/"+strconv.Itoa(at), private); err != nil { // O_PATH has no other way
+		return -1, unix.EACCES
+	}
+	return openAt(at, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 }

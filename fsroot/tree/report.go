@@ -35,13 +35,23 @@ type Report struct {
 	Setuid     int            `json:",omitempty"` // those of them that have lost set-user-ID bits
 	Unnoted    bool           `json:",omitempty"` // the file system has no room for notes
 	Xattrs     map[string]int `json:",omitempty"` // attributes that are not set, and on how many files
+	Left       []string       `json:",omitempty"` // what an image is without, and why, the first of it
+	LeftSum    int            `json:",omitempty"` // all of it
 }
 
 // What a report has of what a hostile image could have without end.
 const (
 	mostDevices = 64
 	mostXattrs  = 16
+	mostLeft    = 8
 )
+
+// Leave notes what is not in an image.
+func (r *Report) Leave(unsafePath, why string) {
+	if r.LeftSum++; len(r.Left) < mostLeft {
+		r.Left = append(r.Left, unsafePath+": "+why)
+	}
+}
 
 func (r *Report) device(h *tar.Header, to string) {
 	r.Omitted++
@@ -86,7 +96,10 @@ func (m *Image) note(root int, idMap string) error {
 	err := unix.Fsetxattr(root, fsroot.IDMapNote, []byte(idMap), 0)
 	if len(m.Report.Devices) > 0 {
 		lines := strings.Join(m.Report.Devices, "\n")
-		err = errors.Join(err, unix.Fsetxattr(root, noteDevices, []byte(lines[:min(len(lines), most)]), 0))
+		if len(lines) > most { // half a name would be another one
+			lines = lines[:max(0, strings.LastIndexByte(lines[:most], '\n'))]
+		}
+		err = errors.Join(err, unix.Fsetxattr(root, noteDevices, []byte(lines), 0))
 	}
 	return err
 }

@@ -267,12 +267,12 @@ func TestUnpackFollowsInside(t *testing.T) {
 
 func TestTooDeep(t *testing.T) {
 	root := t.TempDir()
-	at := root + strings.Repeat("/d", deepest+10)
+	at := root + strings.Repeat("/d", mostNames+10)
 	if err := os.MkdirAll(at, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	err := InRoot(opened(t, root)).Pack(io.Discard, "/", ".", Packing{Skipped: quiet})
-	if err == nil || !strings.Contains(err.Error(), strconv.Itoa(deepest)) {
+	if err == nil || !strings.Contains(err.Error(), strconv.Itoa(mostNames)) {
 		t.Errorf("%v", err)
 	}
 }

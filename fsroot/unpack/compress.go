@@ -113,13 +113,18 @@ type grown struct {
 	n          int64
 }
 
+// Bomb says that a stream of so many bytes may not come of so few.
+func Bomb(decompressed, compressed int64) bool {
+	return decompressed > fineSize && decompressed/mostRatio > compressed
+}
+
 var errBomb = errors.New("the archive is a bomb: it grows more than 500 times when it is decompressed")
 
 func (g *grown) Read(p []byte) (int, error) {
 	n, err := g.from.Read(p)
 	g.n += int64(n)
 	switch {
-	case g.n > fineSize && g.n/mostRatio > g.compressed.n:
+	case Bomb(g.n, g.compressed.n):
 		return n, errBomb
 	case err != nil && !errors.Is(err, io.EOF):
 		return n, fmt.Errorf("decompress: %w", memoryFault(err))

@@ -8,10 +8,11 @@ import (
 	"strings"
 )
 
-const dockerManifest = "manifest.json"
+// DockerManifest is a list of Saved.
+const DockerManifest = "manifest.json"
 
-// saved is an image in an archive of docker save, or of podman save.
-type saved struct {
+// Saved is an image in an archive of docker save, or of podman save.
+type Saved struct {
 	Config   string
 	RepoTags []string
 	Layers   []string
@@ -19,13 +20,13 @@ type saved struct {
 
 // fromSaved finds an image in such an archive.
 func fromSaved(b blobs, reference string) (*Image, error) {
-	data, err := readAll(b, dockerManifest)
+	data, err := readAll(b, DockerManifest)
 	if err != nil {
 		return nil, err
 	}
-	var list []saved
+	var list []Saved
 	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, fmt.Errorf("%s: %w", dockerManifest, err)
+		return nil, fmt.Errorf("%s: %w", DockerManifest, err)
 	}
 	saved, err := chosen(list, reference)
 	if err != nil {
@@ -46,7 +47,7 @@ func fromSaved(b blobs, reference string) (*Image, error) {
 	return image, nil
 }
 
-func chosen(list []saved, reference string) (saved, error) {
+func chosen(list []Saved, reference string) (Saved, error) {
 	var names []string
 	for _, image := range list {
 		names = append(names, image.RepoTags...)
@@ -57,11 +58,11 @@ func chosen(list []saved, reference string) (saved, error) {
 	}
 	switch {
 	case reference != "":
-		return saved{}, fmt.Errorf("there is no image %q\nfix: it has %s", reference, listed(names))
+		return Saved{}, fmt.Errorf("there is no image %q\nfix: it has %s", reference, listed(names))
 	case len(list) == 0:
-		return saved{}, errors.New("the archive has no image")
+		return Saved{}, errors.New("the archive has no image")
 	case len(list) > 1:
-		return saved{}, fmt.Errorf("there are %d images\nfix: name one behind a colon: %s", len(list), listed(names))
+		return Saved{}, fmt.Errorf("there are %d images\nfix: name one behind a colon: %s", len(list), listed(names))
 	}
 	return list[0], nil
 }

@@ -127,7 +127,7 @@ func (s *source) imageArchive(file *io.SectionReader) error {
 	if err != nil {
 		return err
 	}
-	if parts.has(dockerManifest) || parts.has(ocispec.ImageIndexFile) {
+	if parts.has(DockerManifest) || parts.has(ocispec.ImageIndexFile) {
 		return s.image(parts)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {

@@ -213,11 +213,11 @@ func TestDockerArchive(t *testing.T) {
 	lower, upper := two(t)
 	config := encoded(t, ocispec.Image{RootFS: ocispec.RootFS{DiffIDs: []digest.Digest{digest.FromString(lower), digest.FromString(upper)}}})
 	one, other := strings.Repeat("1", 64), strings.Repeat("2", 64)
-	saves := func(layers ...string) string { return encoded(t, []saved{{Config: one + ".json", Layers: layers}}) }
+	saves := func(layers ...string) string { return encoded(t, []Saved{{Config: one + ".json", Layers: layers}}) }
 	whole := func(change func(files)) files {
 		f := files{
 			one + ".json": config, one + ".tar": lower, other + "/layer.tar": "-> ../" + one + "x.tar", one + "x.tar": upper,
-			"manifest.json": encoded(t, []saved{{Config: one + ".json", RepoTags: []string{"localhost/web:1"}, Layers: []string{one + ".tar", other + "/layer.tar"}}}),
+			"manifest.json": encoded(t, []Saved{{Config: one + ".json", RepoTags: []string{"localhost/web:1"}, Layers: []string{one + ".tar", other + "/layer.tar"}}}),
 		}
 		change(f)
 		return f
@@ -236,7 +236,7 @@ func TestDockerArchive(t *testing.T) {
 		{"a link out", "", func(f files) { f[other+"/layer.tar"] = "-> /etc/passwd" }, "no such file"},
 		{"no configuration", "", func(f files) { delete(f, one+".json") }, "no such file"},
 		{"more layers than digests", "", func(f files) {
-			f["manifest.json"] = encoded(t, []saved{{Config: one + ".json", Layers: []string{one + ".tar", one + ".tar", one + ".tar"}}})
+			f["manifest.json"] = encoded(t, []Saved{{Config: one + ".json", Layers: []string{one + ".tar", one + ".tar", one + ".tar"}}})
 		}, "3 layers"},
 		{"a layer outside", "", func(f files) { f["manifest.json"] = saves("../../etc/passwd", one+".tar") }, "no such file"},
 		{"a layer by an absolute path", "", func(f files) { f["manifest.json"] = saves("/etc/passwd", "/"+one+".tar") }, "no such file"},

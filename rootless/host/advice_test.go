@@ -9,24 +9,17 @@ import (
 
 func TestRootHint(t *testing.T) {
 	for _, row := range []struct {
-		path string
 		err  error
 		want string
 	}{
-		{"debian:latest", unix.ENOENT, "mmdebstrap"},
-		{"docker.io/library/debian", unix.ENOENT, "mmdebstrap"},
-		{"localhost:5000/x", unix.ENOENT, "mmdebstrap"},
-		{"missing", unix.ENOENT, "give the path"},
-		{"a/b.c", unix.ENOENT, "give the path"},
-		{"./debian:latest", unix.ENOENT, "give the path"},
-		{"/debian:latest", unix.ENOENT, "give the path"},
-		{"debian:latest", unix.ENOTDIR, "unpacked into one"},
-		{"debian:latest", unix.EACCES, "that you may enter"},
-		{"debian:latest", unix.EIO, ""},
+		{unix.ENOENT, "give the path"},
+		{unix.ENOTDIR, "archive of an image"},
+		{unix.EACCES, "that you may enter"},
+		{unix.EIO, ""},
 	} {
-		got := rootHint(row.path, row.err)
+		got := rootHint(row.err)
 		if !strings.Contains(got, row.want) || strings.Count(got, "\n") > 1 || row.want == "" && got != "" {
-			t.Errorf("%s: %q, want %q", row.path, got, row.want)
+			t.Errorf("%v: %q, want %q", row.err, got, row.want)
 		}
 	}
 }

@@ -138,7 +138,7 @@ func ProbeExec(spec *rootless.Spec, exec *rootless.ExecSpec, pid int) (facts *ro
 	return facts, readAccounts(root, &facts.Root, named)
 }
 
-func readAccounts(root *fsroot.Root, r *rootless.RootFacts, user string) (err error) {
+func readAccounts(root files, r *rootless.RootFacts, user string) (err error) {
 	for file, data := range map[string]*[]byte{"/etc/passwd": &r.Passwd, "/etc/group": &r.Group} {
 		if *data, err = root.ReadFile(file, largestAccounts); err != nil && !errors.Is(err, fs.ErrNotExist) && user != "" {
 			return err
@@ -328,13 +328,16 @@ func text(path string) string {
 
 // probeRoot looks at the root file system as the user sees it.
 func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
+	if from := spec.Root.Image; from != nil && !from.Flat {
+		return probeImage(spec, facts)
+	}
 	path := spec.Root.Path
 	if spec.Root.Host {
 		path = "/"
 	}
 	root, err := fsroot.OpenRoot(path)
 	if err != nil {
-		return fmt.Errorf("root file system %s: %w%s", path, err, rootHint(path, err))
+		return fmt.Errorf("root file system %s: %w%s", path, err, rootHint(err))
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	r := &facts.Root
@@ -372,7 +375,7 @@ func foreign(spec *rootless.Spec, root *fsroot.Root) bool {
 }
 
 // shell is what runs when no command is given: root's own, else bash, else sh.
-func shell(root *fsroot.Root, passwd []byte) string {
+func shell(root files, passwd []byte) string {
 	candidates := []string{"/bin/bash", "/bin/sh"}
 	if account, err := rootless.Look(passwd, nil, "0", nil); err == nil && account.Shell != "" {
 		candidates = append([]string{account.Shell}, candidates...)

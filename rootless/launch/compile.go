@@ -205,9 +205,16 @@ func compileMapped(plan *rootless.Plan, fds descriptors, confined func(*program.
 	if !plan.IDs.Helpers {
 		mapOne(p, plan)
 	}
+	root := fsroot.NewBuilder(&plan.Root, p)
+	if plan.Root.Stack != nil {
+		root.PrepareStack()
+	}
 	awaitMaps(p, fds)
 	becomeRoot(p, plan)
 	tie(p, fds)
+	if plan.Root.Stack != nil {
+		p.Dup3(root.MountStack(), StackFD, 0)
+	}
 	resetSignals(p)
 	confined(p)
 	execute(p, &plan.Process, fds.errors)

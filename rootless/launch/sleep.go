@@ -3,6 +3,9 @@ package launch
 import (
 	"encoding/binary"
 	"errors"
+	"os"
+	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -75,10 +78,9 @@ func Resume(h Handle) *Container {
 // Master is the container's terminal, or -1.
 func (c *Container) Master() int { return c.master.fd() }
 
-// Sleep replaces this process until something can be read from one of the
-// descriptors of wake, and then by exe. wake and keep stay open. It returns
-// only if that was not possible, and the caller goes on.
-func (c *Container) Sleep(wake, keep []int, exe int, argv, env []string) error {
+// sleeper waits until something can be read from one of the descriptors of wake, and
+// executes exe.
+func sleeper(wake []int, exe int, argv, env []string) *program.Program {
 	p := program.New()
 	p.Step("wait for", "the container")
 	var polls []byte
@@ -92,7 +94,52 @@ func (c *Container) Sleep(wake, keep []int, exe int, argv, env []string) error {
 	p.Step("execute", "bryo")
 	p.SetCloexec(program.FD(exe))
 	p.ExecFD(program.FD(exe), p.Strings(argv), p.Strings(env))
-	image, err := program.Image(p, -1)
+	return p
+}
+
+// After has bryo begin once more with argv when the container has ended, whatever
+// has become of this process: another one of a few KB waits for that, in a session
+// of its own. It has the descriptors in keep, as FirstKept and those that follow.
+func (c *Container) After(keep []int, argv, env []string) error {
+	const pidfd, exe = 3, 4
+	image, err := program.Image(sleeper([]int{pidfd}, exe, argv, env), -1)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(image)
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: "/dev/null", Err: err}
+	}
+	defer unix.Close(null)
+	self, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: "/proc/self/exe", Err: err}
+	}
+	defer unix.Close(self)
+	files := []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(c.PIDFD), uintptr(self)}
+	for _, fd := range keep {
+		files = append(files, uintptr(fd))
+	}
+	attributes := &syscall.ProcAttr{Dir: "/", Files: files, Sys: &syscall.SysProcAttr{Setsid: true}}
+	// Its number must be none of those that the child gets, before it is executed.
+	high, err := unix.FcntlInt(uintptr(image), unix.F_DUPFD_CLOEXEC, len(files))
+	if err != nil {
+		return os.NewSyscallError("dup", err)
+	}
+	defer unix.Close(high)
+	_, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(high), []string{"bryo"}, attributes)
+	return os.NewSyscallError("execve", err)
+}
+
+// FirstKept is the first descriptor that After was given.
+const FirstKept = 5
+
+// Sleep replaces this process until something can be read from one of the
+// descriptors of wake, and then by exe. wake and keep stay open. It returns
+// only if that was not possible, and the caller goes on.
+func (c *Container) Sleep(wake, keep []int, exe int, argv, env []string) error {
+	image, err := program.Image(sleeper(wake, exe, argv, env), -1)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,10 @@ import (
 	"bryo/rootless/program"
 )
 
+// StackFD is the descriptor that the command of Unshare has of the root directory,
+// if the plan's root is a stack. Nobody may have that one mounted.
+const StackFD = 901
+
 // Unshare runs the plan's command in a user and a mount namespace with the
 // plan's id map, as root of both, and otherwise where bryo itself runs.
 func Unshare(plan *rootless.Plan) (*Container, error) {

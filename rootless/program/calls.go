@@ -133,6 +133,9 @@ func (p *Program) Unlinkat(dir Arg, path string) {
 	p.do(unix.SYS_UNLINKAT, dir, Text(path), Num(0))
 }
 
+// Fchown is fchown(2).
+func (p *Program) Fchown(fd Arg, uid, gid uint32) { p.do(unix.SYS_FCHOWN, fd, Num(uid), Num(gid)) }
+
 // Fchmod is fchmod(2).
 func (p *Program) Fchmod(fd Arg, mode uint64) { p.do(unix.SYS_FCHMOD, fd, styled(asOctal, mode)) }
 

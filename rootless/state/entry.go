@@ -57,8 +57,11 @@ type Log struct {
 }
 
 func (c *Config) root() string {
-	if c.Spec.Root.Host {
+	switch {
+	case c.Spec.Root.Host:
 		return "host"
+	case c.Spec.Root.Image != nil:
+		return c.Spec.Root.Image.Name
 	}
 	return c.Spec.Root.Path
 }

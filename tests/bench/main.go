@@ -81,7 +81,7 @@ type plan struct {
 
 // names are the sections that -only may name.
 func names() []string {
-	return []string{"start", "mounts", "sleepers", "memory", "filter", "detached", "unpack", "net"}
+	return []string{"start", "mounts", "sleepers", "memory", "filter", "detached", "unpack", "image", "net"}
 }
 
 func (p plan) wants(name string) bool { return slices.Contains(p.Only, name) }

@@ -146,6 +146,7 @@ func (b *bench) tables(p plan, all []candidate) []func() []section {
 	}
 	const slower = 4 // than a start
 	add("unpack", func() section { return b.unpacks(p.Tool, max(p.Rounds/slower, 1)) })
+	add("image", func() section { return b.imageStarts(p.Tool, p.Rounds) })
 	for i, f := range filteredCalls() {
 		add("filter", func() section { return b.filters(f, i, max(p.Rounds/slower, 1)) })
 	}

@@ -1,0 +1,111 @@
+package tests
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// containers are the own directories of containers of images.
+func (w *workshop) containers() string { return w.dir + "/.local/share/bryo/containers" }
+
+func (w *workshop) awaitNothing(what string) {
+	w.Helper()
+	var left []os.DirEntry
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		left, _ = os.ReadDir(w.containers())
+		if len(left) == 0 {
+			return
+		}
+	}
+	w.Errorf("%s leaves %v", what, left)
+}
+
+// children are the processes that a process has made.
+func children(t *testing.T, pid int) (pids []int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(pid) + "/children")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for field := range strings.FieldsSeq(string(text)) {
+		child, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, child)
+	}
+	return pids
+}
+
+// However a container of an image ends, what it wrote is gone, or the next command
+// that is asked to removes it: files of subordinate ids, and directories without rights.
+func TestImageContainersLeaveNothing(t *testing.T) {
+	w := newWorkshop(t)
+	w.sh(`bryo pull --name img root.tar`)
+	const write = `mkdir -m 0 /none; chown 7 /none; mkdir -m 700 /seven; touch /seven/file; chown -R 7:7 /seven; echo ready; exec sleep 1000`
+	begin := func() *os.Process {
+		t.Helper()
+		read, out, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer read.Close()
+		cmd := w.command(w.bryo, "run", "--net", "none", "img", "sh", "-c", write)
+		cmd.Stdout, cmd.Stderr = out, os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		_ = out.Close()
+		t.Cleanup(func() { _ = cmd.Wait() })
+		if n, err := read.Read(make([]byte, 100)); err != nil || n == 0 {
+			t.Fatalf("the command does not run: %v", err)
+		}
+		return cmd.Process
+	}
+	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if err := begin().Signal(end); err != nil {
+			t.Fatal(err)
+		}
+		w.awaitNothing(end.String())
+	}
+	p := begin()
+	for _, child := range append(children(t, p.Pid), p.Pid) {
+		if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	w.sh(`bryo run --net none img true`)
+	w.awaitNothing("SIGKILL of bryo and of what waits beside it, and the next run")
+}
+
+func TestImageContainersThatStayLeaveNothing(t *testing.T) {
+	w := newWorkshop(t)
+	w.sh(`bryo pull --name img root.tar`)
+	const begin = `bryo run -d --name box --net none img sh -c 'mkdir -m 700 /seven; touch /seven/file; chown -R 7:7 /seven; touch /ready; exec sleep 1000'
+		until bryo exec box test -e /ready; do sleep 0.05; done
+		dir=$(bryo inspect box | sed -n 's/^    "Dir": "\(.*\)"$/\1/p')
+		supervisor=$(bryo inspect box | sed -n '/"Supervisor"/{n;s/[^0-9]//gp}')
+		`
+	for _, row := range []struct{ name, script string }{
+		{"a supervisor that was killed, and rm", `kill -9 $supervisor; bryo rm -f box`},
+		{"a supervisor that was killed, and prune", `kill -9 $supervisor; until bryo ps -a | grep -q dead; do sleep 0.05; done; bryo prune`},
+		{"state that is gone, and prune", `bryo stop -t 0 box; bryo unshare rm -r "$dir"; bryo prune`},
+		{"a record that is damaged", `bryo stop -t 0 box; echo > "$dir/record.json"; bryo rm -f "$(basename "$dir")"; bryo prune`},
+		{"a removal that was killed", `bryo stop -t 0 box; bryo unshare sh -c 'rm -r .local/share/bryo/containers/*'; bryo rm box`},
+	} {
+		w.sh(begin + row.script)
+		w.awaitNothing(row.name)
+		if holds, _ := filepath.Glob(w.dir + "/.local/share/bryo/holds/*"); len(holds) > 0 {
+			t.Errorf("%s: %v", row.name, holds)
+		}
+	}
+	w.sh(`bryo rmi img; test -z "$(bryo images -q)"`) // nothing holds it any more
+}
