@@ -124,7 +124,7 @@ func (s *Shelf) keeps() (map[string]Keep, error) {
 // lasts says whether the container is still there.
 func (k Keep) lasts() bool {
 	var st unix.Stat_t
-	return !errors.Is(unix.Lstat(k.State, &st), unix.ENOENT)
+	return !errors.Is(unix.Fstatat(unix.AT_FDCWD, k.State, &st, unix.AT_SYMLINK_NOFOLLOW), unix.ENOENT)
 }
 
 // ReleaseGone ends what keeps images for containers that are gone, as those of an

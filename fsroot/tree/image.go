@@ -198,7 +198,7 @@ func (m *Image) enter(dir string) error {
 		plain = errors.Is(err, unix.ENODATA)
 	}
 	m.at = openDir{dir, fd, st.Ino, plain}
-	return nil
+	return m.markAbove(dir)
 }
 
 func (m *Image) open(dir string) (int, error) {

@@ -43,6 +43,8 @@ func TestLayers(t *testing.T) {
 		{"of what is not there", []entries{{file0("a")}, {file0(".wh.b")}}, "a=a", false},
 		{"of its own layer's file", []entries{{file0("a")}, {file0("a"), file0("b"), file0(".wh.a"), file0(".wh.b")}}, "a=a b=b", false},
 		{"of its own layer's directory", []entries{{file0("d/old")}, {dir0("d"), file0("d/new"), file0(".wh.d")}}, "d/ d/new=d/new", false},
+		{"of its own layer's directory without an entry", []entries{{file0("d/old")}, {file0("d/new"), file0(".wh.d")}}, "d/ d/new=d/new", false},
+		{"opaque, above a directory without an entry", []entries{{file0("d/e/old")}, {file0("d/e/new"), file0("d/.wh..wh..opq")}}, "d/ d/e/ d/e/new=d/e/new", false},
 		{"in the lowest layer", []entries{{file0("a"), file0(".wh.a")}}, "a=a", false},
 		{"opaque, behind", []entries{{file0("d/old/x"), file0("d/y")}, {file0("d/new"), file0("d/.wh..wh..opq")}}, "d/ d/new=d/new", false},
 		{"opaque, before", []entries{{file0("d/old/x")}, {file0("d/.wh..wh..opq"), file0("d/new")}}, "d/ d/new=d/new", false},

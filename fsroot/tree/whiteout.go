@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"io"
 	"os"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -96,6 +97,32 @@ func (m *Image) mark(name string) {
 	if m.upper != nil {
 		m.upper[m.hash(m.at.inode, name)] = struct{}{}
 	}
+}
+
+// markAbove notes that the directories of a path are this layer's, too, whether it
+// has entries for them or not.
+func (m *Image) markAbove(dir string) error {
+	const noInode = 0
+	for ; m.upper != nil && dir != "/"; dir = path.Dir(dir) {
+		done := m.hash(noInode, dir)
+		if _, is := m.upper[done]; is {
+			return nil
+		}
+		m.upper[done] = struct{}{}
+		fd, name, err := m.tree.parent(dir)
+		if err != nil {
+			return err
+		}
+		var above, st unix.Stat_t
+		err = errors.Join(unix.Fstat(fd, &above), unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW), unix.Close(fd))
+		if err != nil {
+			return err
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			m.upper[m.hash(above.Ino, name)] = struct{}{}
+		}
+	}
+	return nil
 }
 
 // hash is of a name and its directory, with a seed that no layer can know.
