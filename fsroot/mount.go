@@ -94,7 +94,8 @@ func ParseTmpfs(value string) (Mount, error) {
 	return m, m.check("tmpfs", value)
 }
 
-// ParseMount reads --mount's type=bind|tmpfs|overlay,src=...,dst=...,OPTION...
+// ParseMount reads --mount's type=bind|tmpfs|overlay,src=...,dst=...,OPTION...;
+// src-fd=N is what the descriptor N of the process is of.
 func ParseMount(value string) (Mount, error) {
 	m := Mount{Attributes: defaultAttributes, Mode: stickyMode}
 	fields := strings.Split(value, ",")
@@ -105,9 +106,8 @@ func ParseMount(value string) (Mount, error) {
 		key, argument, hasArgument := strings.Cut(field, "=")
 		var err error
 		switch {
-		case key == "type":
-		case slices.Contains([]string{"src", "source"}, key):
-			m.Source = argument
+		case slices.Contains([]string{"type", "src-fd", "src", "source"}, key):
+			err = m.setSource(key, argument)
 		case slices.Contains([]string{"dst", "target", "destination"}, key):
 			m.Target = argument
 		case key == "tmpfs-size" && hasArgument:
@@ -123,6 +123,29 @@ func ParseMount(value string) (Mount, error) {
 	}
 	return m, m.check("mount", value)
 }
+
+// descriptors is where the kernel has the files that this process has open, by
+// their numbers: proc_pid_fd(5).
+const descriptors = "/proc/self/fd/"
+
+// setSource takes what is mounted; the type has been read.
+func (m *Mount) setSource(key, value string) error {
+	switch key {
+	case "src", "source":
+		m.Source = value
+	case "src-fd":
+		n, err := strconv.ParseUint(value, 10, 31)
+		if err != nil {
+			return fmt.Errorf("src-fd=%s: write the number of a descriptor, as src-fd=3", value)
+		}
+		m.Source = descriptors + strconv.FormatUint(n, 10)
+	}
+	return nil
+}
+
+// OfDescriptor says whether the source is a file that the process has open,
+// which no other process can look up.
+func (m *Mount) OfDescriptor() bool { return strings.HasPrefix(m.Source, descriptors) }
 
 // findType reads the type first: what options there are depends on it.
 func (m *Mount) findType(fields []string) error {

@@ -114,6 +114,7 @@ func TestParseMount(t *testing.T) {
 	for value, want := range map[string]Mount{
 		"type=bind,src=/a,dst=/b":                                {Source: "/a", Target: "/b", Attributes: usual, Mode: sticky},
 		"source=a,target=/b":                                     {Source: "a", Target: "/b", Attributes: usual, Mode: sticky},
+		"type=bind,src-fd=3,dst=/b":                              {Source: "/proc/self/fd/3", Target: "/b", Attributes: usual, Mode: sticky},
 		"type=bind,src=/a=b,destination=/c=d,ro":                 {Source: "/a=b", Target: "/c=d", Attributes: usual | ro, Mode: sticky},
 		"type=bind,src=/a:b,dst=/c:d,readonly":                   {Source: "/a:b", Target: "/c:d", Attributes: usual | ro, Mode: sticky},
 		"type=bind,src=/a,dst=/b,readonly=true":                  {Source: "/a", Target: "/b", Attributes: usual | ro, Mode: sticky},
@@ -131,6 +132,9 @@ func TestParseMount(t *testing.T) {
 		{"", `option ""`},
 		{"type=bind", "not an absolute path"},
 		{"type=bind,dst=/b", "source is missing"},
+		{"type=bind,src-fd=,dst=/b", "number of a descriptor"},
+		{"type=bind,src-fd=-1,dst=/b", "number of a descriptor"},
+		{"type=bind,src-fd=3/..,dst=/b", "number of a descriptor"},
 		{"type=bind,src=/a", "not an absolute path"},
 		{"type=overlay,dst=/b", "source is missing"},
 		{"type=tmpfs,src=/a,dst=/b", "a tmpfs has no source"},

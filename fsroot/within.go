@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,7 +36,8 @@ func (r *Root) Source(path string) (Source, error) {
 }
 
 // OpenSource looks at a file or directory of the host; the path becomes
-// absolute.
+// absolute, and for a file of a descriptor its name. Whoever mounts by the path
+// has to compare the identity: another file may have that name by then.
 func OpenSource(path string) (Source, error) {
 	absolute, err := Absolute(path)
 	if err != nil {
@@ -44,6 +46,14 @@ func OpenSource(path string) (Source, error) {
 	fd, err := unix.Open(absolute, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Source{}, err
+	}
+	if strings.HasPrefix(absolute, descriptors) {
+		if absolute, err = os.Readlink(absolute); err == nil && !filepath.IsAbs(absolute) {
+			err = fmt.Errorf("it is %s, which is no file", absolute)
+		}
+		if err != nil {
+			return Source{}, errors.Join(err, unix.Close(fd))
+		}
 	}
 	source, err := stat(fd, absolute)
 	return source, errors.Join(err, unix.Close(fd))

@@ -279,8 +279,7 @@ func (b *battle) written(dir string) (list []string) {
 	return list
 }
 
-// 10: what names a container names no other file. The peers here refuse these
-// names, too.
+// 10: what names a container names no other file.
 func TestAttackNames(t *testing.T) {
 	b := newBattle(t)
 	if b == nil {
@@ -309,5 +308,56 @@ func TestAttackNames(t *testing.T) {
 	list, _ := filepath.Glob(filepath.Join(b.dir, "*"))
 	if slices.ContainsFunc(list, func(path string) bool { return filepath.Base(path) == "x" }) {
 		t.Errorf("made: %v", list)
+	}
+	victim := filepath.Join(b.dir, "victim")
+	b.sh(`mkdir "$1" "$2"; echo x > "$1/file"`, victim, filepath.Join(b.dir, "state"))
+	naive := []string{"crun", "--root", filepath.Join(b.dir, "state"), "delete", "--force", "../victim"}
+	b.here(naive)
+	got := b.end(b.careless(naive...))
+	if _, err := os.Stat(victim); err == nil {
+		t.Skipf("crun withstands, too: %+v", got)
+	}
+}
+
+// 13: what a program has looked at before is what is mounted, whatever has its
+// name by then.
+func TestAttackSwappedSource(t *testing.T) {
+	b := newBattle(t)
+	if b == nil {
+		return
+	}
+	checked := filepath.Join(b.dir, "checked")
+	b.sh(`mkdir "$1" "$1.other"; echo fine > "$1/secret"`, checked)
+	dir, err := os.Open(checked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = dir.Close() }()
+	look := func(args ...string) string {
+		cmd := b.careless(args...)
+		cmd.ExtraFiles = []*os.File{dir} // 3
+		got := b.end(cmd)
+		return got.out + got.err
+	}
+	mine := []string{"bryo", "run", "--mount", "type=bind,src-fd=3,dst=/data", b.root, "cat", "/data/secret"}
+	if got := look(mine...); got != "fine\n" {
+		t.Errorf("unchanged: %q", got)
+	}
+	b.sh(`mv "$1" "$1.moved"`, checked)
+	if got := look(mine...); got != "fine\n" {
+		t.Errorf("renamed: %q", got)
+	}
+	b.sh(`ln -s "$2" "$1"`, checked, b.outside)
+	if got := look(mine...); got != "fine\n" {
+		t.Errorf("a link in its place: %q", got)
+	}
+	b.sh(`rm -r "$1.moved"`, checked)
+	if got := look(mine...); !strings.HasPrefix(got, "bryo: ") || strings.Contains(got, mark) {
+		t.Errorf("removed: %q", got)
+	}
+	naive := append(b.bwrap("--bind", checked, "/data"), "cat", "/data/secret")
+	b.here(naive)
+	if got := look(naive...); got != mark+"\n" {
+		t.Skipf("bwrap withstands, too: %q", got)
 	}
 }

@@ -56,9 +56,11 @@ func floors() []layer {
 		{pkg: "netslirp/peers", floor: 2.5, users: ends},
 		{pkg: "fsroot/unpack", floor: 2.5, users: images},
 		{pkg: "fsroot/shelf", floor: 2.6, users: ends},
+		{pkg: "fsroot/registry", floor: 2.5, users: []string{"cmd/bryo-image"}},
 
 		{pkg: "fsroot/tree", floor: 2.25, users: append(images, "cmd/bryo", "fsroot/unpack"), only: []string{"golang.org/x/sys"}},
-		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo", "rootless", "rootless/host"), only: []string{"golang.org/x/sys"}},
+		{pkg: "fsroot/fetch", floor: 2.25, users: []string{"cmd/bryo", "cmd/bryo-image", "fsroot/registry"}, only: []string{}},
+		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo", "rootless", "rootless/host", "fsroot/registry"), only: []string{"golang.org/x/sys"}},
 
 		{pkg: "rootless", floor: 3},
 
@@ -90,7 +92,7 @@ func confinements() []confined {
 		{"github.com/spf13/pflag", []string{"cmd/*/*.go"}},
 		{"github.com/rootless-containers/rootlesskit", []string{"idmap/*.go", "netslirp/ports/*.go", "cmd/*/*.go"}},
 		{"github.com/godbus/dbus", []string{"cmd/bryo-cgroup/*.go"}},
-		{"unsafe", []string{"rootless/program/*.go", "netslirp/stack/calls.go", "netslirp/loop/calls.go", "cmd/bryo-net/confine.go"}},
+		{"unsafe", []string{"rootless/program/*.go", "netslirp/stack/calls.go", "netslirp/loop/calls.go", "rootless/confine/self.go"}},
 	}
 }
 

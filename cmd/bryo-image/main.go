@@ -1,6 +1,7 @@
-// Bryo-image unpacks images, and keeps those on the shelf: bryo starts it under the user's map of ids, and
-// nobody else has reason to. It confines itself before it reads the first byte
-// of an image, and all it can write to is the directory that it was given.
+// Bryo-image unpacks images and keeps those on the shelf, under the user's map of
+// ids, and downloads them, without it: bryo starts it, and nobody else has reason
+// to. It confines itself before it reads the first byte of an image, and all it
+// can write to is the directory that it was given.
 package main
 
 import (
@@ -39,6 +40,7 @@ func orders() []order {
 		{"import", append(source, "NAME", "STEM"), importImage},
 		{"remove", []string{"FORCE", "IMAGE..."}, removeImages},
 		{"prune", []string{"ALL"}, pruneImages},
+		{"fetch", nil, nil},
 	}
 }
 
@@ -51,7 +53,7 @@ func (o order) takes(args []string) bool {
 //
 //	bryo-image ORDER DIRECTORY REPORT [WORD...]
 //
-// What comes of it goes to REPORT, as JSON.
+// What comes of it goes to REPORT, as JSON: of fetch, as package fetch has it.
 func run(args []string) int {
 	// A terminal sends its signals to all in front of it; it is for bryo to decide.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
@@ -68,11 +70,14 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, "bryo-image:", err)
 		return 1
 	}
+	report := os.NewFile(uintptr(fds[1]), "report")
+	if args[0] == "fetch" {
+		return runFetch(fds[0], report)
+	}
 	var outcome tree.Outcome
 	if err = orders()[i].run(fds[0], args[fixed:], &outcome); err != nil {
 		outcome.Error = err.Error()
 	}
-	report := os.NewFile(uintptr(fds[1]), "report")
 	if json.NewEncoder(report).Encode(outcome) != nil || err != nil {
 		return 1
 	}

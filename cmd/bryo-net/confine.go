@@ -2,10 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"runtime"
-	"syscall"
-	"unsafe"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"golang.org/x/sys/unix"
@@ -15,19 +11,10 @@ import (
 
 // confineSelf gives up what a network needs not, for all threads and for good:
 // new privileges, capabilities, files but for reading readDirs, and the system
-// calls that are in no list of calls. What comes from the container is read
+// calls that are not in confine.NetworkCalls. What comes from the container is read
 // afterwards.
 func confineSelf(readDirs []string, withPorts bool) error {
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return os.NewSyscallError("prctl", err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return os.NewSyscallError("setrlimit", err)
-	}
-	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
-		return os.NewSyscallError("prctl", errno)
-	}
-	if err := dropCapabilities(); err != nil {
+	if err := confine.GiveUp(); err != nil {
 		return err
 	}
 	// The newest that leaves alone what ports need: connecting to a socket that
@@ -45,38 +32,17 @@ func confineSelf(readDirs []string, withPorts bool) error {
 // portLimit is read when a port is refused, to say why.
 const portLimit = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
-// dropCapabilities empties all sets: root, too, may run containers.
-func dropCapabilities() error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData
-	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0)
-	runtime.KeepAlive(&none)
-	if errno != 0 {
-		return os.NewSyscallError("capset", errno)
-	}
-	return nil
-}
-
-// filterCalls loads the seccomp filter into all threads.
+// filterCalls loads the seccomp filter, with ports for unix sockets to the side in
+// the container, too.
 func filterCalls(withPorts bool) error {
 	architecture, err := confine.Native()
 	if err != nil {
 		return err
 	}
-	filter := confine.Filter{Architecture: architecture, Rules: callRules(withPorts), Default: confine.ActErrno(unix.EPERM)}
-	program, err := filter.Compile()
-	if err != nil {
-		return err
+	families := []uint64{unix.AF_INET, unix.AF_INET6}
+	if withPorts {
+		families = append(families, unix.AF_UNIX)
 	}
-	bpf := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	failed, _, errno := syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
-		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&bpf)))
-	runtime.KeepAlive(program)
-	switch {
-	case errno != 0:
-		return os.NewSyscallError("seccomp", errno)
-	case failed != 0:
-		return fmt.Errorf("seccomp: thread %d could not be confined", failed)
-	}
-	return nil
+	filter := confine.Filter{Architecture: architecture, Rules: confine.NetworkCalls(families...), Default: confine.ActErrno(unix.EPERM)}
+	return filter.Load()
 }

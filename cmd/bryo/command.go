@@ -62,7 +62,7 @@ func commands() []command {
 		{"rename", "CONTAINER NAME", "give a container another name", runRename, nil, "", nil},
 		{"rm", "[FLAGS] CONTAINER...", "forget containers that have ended", runRm, rmSyntax, "", nil},
 		{"prune", "[--volumes] [--images [--all]]", "forget all containers that have ended, or remove unused images", runPrune, pruneSyntax, pruneAbout, nil},
-		{"pull", "[FLAGS] IMAGE", "put an image on the shelf", runPull, pullSyntax, pullAbout, pullExamples()},
+		{"pull", "[FLAGS] IMAGE [LAYOUT]", "put an image of a registry or of a file on the shelf", runPull, pullSyntax, pullAbout, pullExamples()},
 		{"images", "[-q|--json]", "list the images on the shelf", runImages, imagesSyntax, "", nil},
 		{"tag", "REF NAME...", "give an image more names", runTag, nil, "", nil},
 		{"rmi", "[-f] REF...", "take images off the shelf", runRmi, rmiSyntax, rmiAbout, nil},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"bryo/fsroot"
 	"bryo/rootless/host"
 	"bryo/rootless/launch"
 	"bryo/rootless/state"
@@ -70,6 +72,9 @@ func (r *request) checkDetach(flags *pflag.FlagSet) error {
 	if d.On {
 		if r.life.StatusFD != noStatus {
 			return errors.New("--status-fd goes with a container in the foreground\nfix: leave --detach out, or ask bryo wait and bryo inspect")
+		}
+		if slices.ContainsFunc(r.spec.Mounts, func(m fsroot.Mount) bool { return m.OfDescriptor() }) {
+			return errors.New("a mount of a descriptor goes with a container in the foreground: the supervisor has not got it\nfix: leave --detach out, or mount by the path")
 		}
 		if d.Options.Remove && d.Options.Restart.Policy != "" {
 			return errors.New("--rm and --restart contradict each other\nfix: leave one of them out")

@@ -110,7 +110,7 @@ func rootFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.BoolVar(&spec.Root.ReadOnly, "read-only", false, "no writes to the root file system; /tmp, /run and /var/tmp are in memory")
 	flags.BoolVar(&spec.Root.Ephemeral, "ephemeral", false, "throw writes to the root file system away")
 	flags.VarP(each(&spec.Mounts, "SOURCE:TARGET[:OPTION,...]", fsroot.ParseVolume), "volume", "v", "mount a file or directory of the host")
-	flags.Var(each(&spec.Mounts, "type=TYPE,...", fsroot.ParseMount), "mount", "mount type=bind|tmpfs|overlay,src=...,dst=...,OPTION")
+	flags.Var(each(&spec.Mounts, "type=TYPE,...", fsroot.ParseMount), "mount", "mount type=bind|tmpfs|overlay,src=...|src-fd=N,dst=...,OPTION")
 	flags.Var(each(&spec.Mounts, "TARGET[:OPTION,...]", fsroot.ParseTmpfs), "tmpfs", "mount an empty file system in memory")
 	flags.Var(each(&spec.Devices, "/dev/NAME[:/dev/NAME]", fsroot.ParseDevice), "device", "show a device of the host")
 	flags.Var(one(&spec.ShmSize, "SIZE", fsroot.ParseSize), "shm-size", "size of /dev/shm, as 64m")

@@ -31,7 +31,7 @@ type imageHelper struct {
 func newImageHelper(spec *rootless.Spec, s streams) (*imageHelper, error) {
 	path := host.Companion("bryo-image")
 	if path == "" {
-		return nil, errors.New("the program bryo-image is missing, which belongs beside bryo or in ../libexec/bryo\nfix: install it (make install)")
+		return nil, errNoImageHelper()
 	}
 	facts, err := host.ProbeIDs(spec)
 	if err != nil {
@@ -46,6 +46,10 @@ func newImageHelper(spec *rootless.Spec, s streams) (*imageHelper, error) {
 	ends := make(chan os.Signal, 1)
 	ossignal.Notify(ends, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
 	return &imageHelper{plan, ends}, nil
+}
+
+func errNoImageHelper() error {
+	return errors.New("the program bryo-image is missing, which belongs beside bryo or in ../libexec/bryo\nfix: install it (make install)")
 }
 
 func (h *imageHelper) close() { ossignal.Stop(h.ends) }

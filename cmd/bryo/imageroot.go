@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/image"
+	"bryo/idmap"
 	"bryo/rootless"
 	"bryo/rootless/host"
 	"bryo/rootless/launch"
@@ -140,23 +141,54 @@ func (r *request) refuseImageFlags() error {
 	return nil
 }
 
-// find finds the image on the shelf, and gets it first where that is asked for.
+// find finds the image on the shelf, and gets it first where that is asked for, or
+// where its layers are not there under the map of ids that is.
 func (r *request) find(shelf *image.Shelf, get bool, s streams) (*image.Image, error) {
-	if r.root.archive != "" {
-		return r.shelved(shelf, r.root.archive, s)
-	}
 	name := r.root.image
-	if get && r.root.pull == pullAlways {
+	switch {
+	case r.root.archive != "":
+		return r.shelved(shelf, r.root.archive, s)
+	case get && r.root.pull == pullAlways:
 		return r.shelved(shelf, name, s)
 	}
 	found, err := shelf.Lookup(name)
-	if !errors.Is(err, image.ErrNotFound) {
-		return found, err
+	if err == nil {
+		err = r.mapped(shelf, found)
 	}
-	if !get || r.root.pull == pullNever {
+	other := (*host.OtherMapError)(nil)
+	switch missing := errors.Is(err, image.ErrNotFound); {
+	case !missing && !errors.As(err, &other):
+		return found, err
+	case get && r.root.pull != pullNever:
+		return r.shelved(shelf, name, s)
+	case missing:
 		return nil, fmt.Errorf("image %s is not here, and %s is no directory\nfix: bryo pull %s, or mend the path", name, name, name)
 	}
-	return r.shelved(shelf, name, s)
+	return nil, err
+}
+
+// mapped says whether an image is there under the map of ids that was asked for. Of
+// the usual one plan finds out, which has to look for it anyway.
+func (r *request) mapped(shelf *image.Shelf, found *image.Image) error {
+	if r.spec.IDs.Mode == idmap.Auto {
+		return nil
+	}
+	facts, err := host.ProbeIDs(&r.spec)
+	if err != nil {
+		return err
+	}
+	maps, err := rootless.IDMap(&r.spec, facts)
+	if err != nil {
+		return err
+	}
+	dir, err := shelf.OpenLayers(found, maps)
+	if errors.Is(err, image.ErrOtherMap) {
+		return &host.OtherMapError{Image: r.root.image}
+	}
+	if err != nil {
+		return err
+	}
+	return dir.Close()
 }
 
 // adopt has the image's word count, and gives the container its own directory. What
@@ -324,12 +356,12 @@ func (i *imageRoot) discard(s streams) error {
 	return err
 }
 
-// shelved puts an image on the shelf.
+// shelved puts an image on the shelf, under the map of ids that was asked for.
 func (r *request) shelved(shelf *image.Shelf, name string, s streams) (*image.Image, error) {
-	o := newShelving()
+	o := newPulling()
 	o.spec.IDs = r.spec.IDs
 	if r.root.archive != "" {
 		return o.local(shelf, name, s)
 	}
-	return nil, fmt.Errorf("image %s is not here, and %s is no directory\nfix: bryo pull %s, or mend the path", name, name, name)
+	return o.registry(shelf, name, s)
 }

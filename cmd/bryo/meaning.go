@@ -44,6 +44,8 @@ func meanings() []meaning {
 		{"TO", fromFiles, containerPaths},
 		{"REF", fromNothing, imageNames},
 		{"IMAGE", fromFiles, fixed("oci:")},
+		{"LAYOUT", fromFiles, fixed("oci:")},
+		{"PLATFORM", fromNothing, fixed("linux/amd64 linux/arm64 linux/arm/v7")},
 		{"DIRECTORY", fromDirectories, nil},
 		{"VERB", fromNothing, names},
 		{"TOPIC", fromNothing, host.Topics},

@@ -65,6 +65,15 @@ func stem(path string) string {
 
 // add puts an image that is open on the shelf.
 func (o *shelving) add(shelf *image.Shelf, in *os.File, reference, stem string, s streams) (*image.Image, error) {
+	helper, err := newImageHelper(&o.spec, s)
+	if err != nil {
+		return nil, err
+	}
+	defer helper.close()
+	return o.addBy(helper, shelf, in, reference, stem, s)
+}
+
+func (o *shelving) addBy(helper *imageHelper, shelf *image.Shelf, in *os.File, reference, stem string, s streams) (*image.Image, error) {
 	name := o.name
 	if name != "" {
 		full, err := image.ParseLocal(name)
@@ -73,11 +82,6 @@ func (o *shelving) add(shelf *image.Shelf, in *os.File, reference, stem string, 
 		}
 		name = full.String()
 	}
-	helper, err := newImageHelper(&o.spec, s)
-	if err != nil {
-		return nil, err
-	}
-	defer helper.close()
 	outcome, err := helper.run("import", helper.ends, []int{shelf.Fd(), int(in.Fd())},
 		reference, strconv.FormatInt(o.bytes, 10), strconv.FormatUint(o.files, 10), helper.maps(), name, stem)
 	if ended := (*launch.EndedError)(nil); errors.As(err, &ended) {
@@ -95,6 +99,16 @@ func othersWarnings(outcome *tree.Outcome) (lines []string) {
 		lines = append(lines, fmt.Sprintf("%s stays the name of another image: bryo tag %.12s %s gives it to this one", name, outcome.ID, name))
 	}
 	return lines
+}
+
+// namesArchive holds for what nobody calls an image in a registry.
+func namesArchive(text string) bool {
+	for _, end := range []string{".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"} {
+		if strings.HasSuffix(text, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // isLocal tells an image of a file or a directory from one of a registry.

@@ -18,6 +18,8 @@
 //	    holds/CONTAINER.json       the image of a container that does not run, and where
 //	                               the container's state is
 //	    trash/                     what is being removed
+//	    downloads/HEX/             an image layout, of what is being downloaded or what
+//	                               broke off; flock(2), by who downloads
 //
 // Every file is made beside and renamed, a layer's directory last of what
 // belongs to it, so that what has its name is complete.
@@ -27,4 +29,5 @@
 //	shelf.go       the directory, and look-ups in it
 //	names.go       names are given and taken
 //	hold.go        images in use
+//	download.go    images that are on their way
 package image

@@ -27,7 +27,9 @@ const (
 	HoldsDir   = "holds"
 	BlobsDir   = "blobs/sha256"
 	TrashDir   = "trash"
-	RecordEnd  = ".json"
+
+	DownloadsDir = "downloads"
+	RecordEnd    = ".json"
 )
 
 const (

@@ -100,7 +100,30 @@ func Prune(s *image.Shelf, all bool) (*Gone, error) {
 			return gone, err
 		}
 	}
-	return gone, gone.Sweep(s)
+	if err := gone.Sweep(s); err != nil {
+		return gone, err
+	}
+	return gone, gone.giveUp(s)
+}
+
+// giveUp removes what there is of images that broke off while they were
+// downloaded. Who downloads is adding an image.
+func (g *Gone) giveUp(s *image.Shelf) error {
+	lock, err := s.Removing()
+	if err != nil || lock == nil {
+		g.Busy = g.Busy || err == nil
+		return err
+	}
+	defer lock.Close()
+	downloads, err := s.OpenFile(image.DownloadsDir, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer downloads.Close()
+	return tree.InRoot(int(downloads.Fd())).Clear()
 }
 
 // Sweep removes what no image needs.

@@ -27,7 +27,7 @@ func (s *Stack) acceptDNS(request *tcp.ForwarderRequest) {
 	}
 	defer s.asked()
 	queue := &waiter.Queue{}
-	endpoint, err := handshake(request, queue)
+	endpoint, err := s.handshake(request, queue)
 	if err != nil {
 		return
 	}

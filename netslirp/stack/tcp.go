@@ -145,8 +145,10 @@ func (s *Stack) syn(forward func(stack.TransportEndpointID, *stack.PacketBuffer)
 	}
 }
 
-// handshake completes a connection that the container began.
-func handshake(request *tcp.ForwarderRequest, queue *waiter.Queue) (tcpip.Endpoint, error) {
+// handshake completes a connection that the container began. netstack waits for
+// what the queue tells, and takes it for a failure unless the connection stands.
+func (s *Stack) handshake(request *tcp.ForwarderRequest, queue *waiter.Queue) (tcpip.Endpoint, error) {
+	defer s.waiting.add(func() { queue.Notify(waiter.WritableEvents) })()
 	endpoint, err := request.CreateEndpoint(queue)
 	if err != nil {
 		request.Complete(true)
@@ -159,7 +161,7 @@ func handshake(request *tcp.ForwarderRequest, queue *waiter.Queue) (tcpip.Endpoi
 
 // accept gives a relay its container's side; from then on the loop has it.
 func (s *Stack) accept(request *tcp.ForwarderRequest, r *relay) error {
-	endpoint, err := handshake(request, &r.queue)
+	endpoint, err := s.handshake(request, &r.queue)
 	if err != nil {
 		return err
 	}
@@ -209,12 +211,17 @@ func (s *Stack) dial(r *relay, to netip.AddrPort) error {
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		return errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
 	}
-	outcome := make(chan error, 2) // ours, and that it made room
+	outcome := make(chan error, 2) // its own, and that it made room
 	r.FD, r.outcome = fd, outcome
 	if err := s.loop.Add(&r.Socket); err != nil {
 		return errors.Join(err, unix.Close(fd))
 	}
-	defer s.waiting.add(outcome)()
+	defer s.waiting.add(func() {
+		select {
+		case outcome <- errMadeRoom:
+		default: // it has one by now
+		}
+	})()
 	select {
 	case err = <-outcome:
 	case <-s.ctx.Done():
@@ -226,33 +233,36 @@ func (s *Stack) dial(r *relay, to netip.AddrPort) error {
 	return err
 }
 
-// errMadeRoom is the end of a connect that waited for longest.
+// errMadeRoom is the end of a connection that waited for longest.
 var errMadeRoom = errors.New("made room for others")
 
-// waiting are connects that have no outcome yet. When a container
-// floods the world, the one that has waited for longest makes room.
+// waiting are connections that are being made: connects without an outcome, and
+// handshakes whose last word the container owes. When it floods the world, or
+// sends from addresses that are not its own, the one that has waited for longest
+// makes room, and netstack's forwarder, which has places for so many, is never
+// full of them.
 type waiting struct {
-	mu       sync.Mutex
-	outcomes list.List
+	mu    sync.Mutex
+	gives list.List // of func()
 }
 
 const mostWaiting = mostPending / 2
 
-// add makes room, and returns what removes the connect.
-func (w *waiting) add(outcome chan<- error) (remove func()) {
+// add takes what makes a connection give up, which is called without waiting, and
+// may be called early and more than once. It returns what removes it.
+func (w *waiting) add(give func()) (remove func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.outcomes.Len() >= mostWaiting {
-		oldest, _ := w.outcomes.Remove(w.outcomes.Front()).(chan<- error)
-		select {
-		case oldest <- errMadeRoom:
-		default: // it has one by now
+	if oldest := w.gives.Front(); w.gives.Len() >= mostWaiting {
+		if give, is := oldest.Value.(func()); is {
+			give()
 		}
+		w.gives.MoveToBack(oldest) // it removes itself, or did not hear it
 	}
-	place := w.outcomes.PushBack(outcome)
+	place := w.gives.PushBack(give)
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.outcomes.Remove(place) // nothing, if it made room
+		w.gives.Remove(place)
 	}
 }

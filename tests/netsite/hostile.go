@@ -78,7 +78,11 @@ func flood(args []string, out io.Writer) error {
 	defer func() { _ = unix.Close(fd) }()
 	random := rand.New(rand.NewPCG(1, 2))
 	sent := 0
-	for range count {
+	const burst = 64 // more at once may be lost on the way, and do no harm
+	for i := range count {
+		if i%burst == burst-1 {
+			time.Sleep(time.Millisecond)
+		}
 		packet := synPacket(random, to)
 		if unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: to.Addr().As4()}) == nil {
 			sent++

@@ -1,6 +1,6 @@
 //go:build !amd64
 
-package main
+package confine
 
 import "golang.org/x/sys/unix"
 

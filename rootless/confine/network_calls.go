@@ -1,28 +1,27 @@
-package main
+package confine
 
 import (
 	"os"
 
 	"golang.org/x/sys/unix"
-
-	"bryo/rootless/confine"
 )
 
-// callRules are the system calls of a Go program that moves data between
-// sockets, with ports also unix sockets. All others fail with EPERM, but for those that no network has reason
-// to try: they end the process.
-func callRules(withPorts bool) []confine.CallRule {
-	var rules []confine.CallRule
-	add := func(action confine.Action, numbers ...int) {
+// NetworkCalls are the system calls of a Go program that moves data between
+// sockets of some families, and reads files. All others have to fail by the
+// filter's default, but for those that such a program has no reason to try:
+// they end the process.
+func NetworkCalls(families ...uint64) []CallRule {
+	var rules []CallRule
+	add := func(action Action, numbers ...int) {
 		for _, n := range numbers {
-			rules = append(rules, confine.CallRule{Number: uint32(n), Action: action})
+			rules = append(rules, CallRule{Number: uint32(n), Action: action})
 		}
 	}
-	rules = append(rules, conditionalCalls(withPorts)...)
-	add(confine.ActAllow, plainCalls()...)
-	add(confine.ActAllow, machineCalls()...)
-	add(confine.ActErrno(unix.ENOSYS), unix.SYS_CLONE3) // its flags lie in memory; clone's do not
-	add(confine.ActKillProcess,
+	rules = append(rules, conditionalCalls(families)...)
+	add(ActAllow, plainCalls()...)
+	add(ActAllow, machineCalls()...)
+	add(ActErrno(unix.ENOSYS), unix.SYS_CLONE3) // its flags lie in memory; clone's do not
+	add(ActKillProcess,
 		unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_UNSHARE,
 		unix.SYS_SETNS, unix.SYS_MOUNT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE, unix.SYS_FSOPEN, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT,
 		unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_IO_URING_SETUP, unix.SYS_USERFAULTFD, unix.SYS_KEYCTL, unix.SYS_ADD_KEY,
@@ -53,35 +52,31 @@ func plainCalls() []int {
 }
 
 // conditionalCalls are allowed with some arguments.
-func conditionalCalls(withPorts bool) []confine.CallRule {
+func conditionalCalls(families []uint64) []CallRule {
 	const words = 0xffffffff // an int: the kernel does not look at the rest
 	const threads = unix.CLONE_VM | unix.CLONE_THREAD | unix.CLONE_SIGHAND
 	const changes = unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC
-	allow := func(number int, conditions ...confine.Condition) confine.CallRule {
-		return confine.CallRule{Number: uint32(number), Conditions: conditions, Action: confine.ActAllow}
+	allow := func(number int, conditions ...Condition) CallRule {
+		return CallRule{Number: uint32(number), Conditions: conditions, Action: ActAllow}
 	}
-	masked := func(index uint8, mask, value uint64) confine.Condition {
-		return confine.Condition{Index: index, Comparison: confine.MaskedEqual, Mask: mask, Value: value}
+	masked := func(index uint8, mask, value uint64) Condition {
+		return Condition{Index: index, Comparison: MaskedEqual, Mask: mask, Value: value}
 	}
-	rules := []confine.CallRule{
+	rules := []CallRule{
 		allow(unix.SYS_CLONE, masked(0, threads|unix.CLONE_NEWUSER|unix.CLONE_NEWNS|unix.CLONE_NEWNET|unix.CLONE_NEWPID|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP, threads)),
 		allow(unix.SYS_OPENAT, masked(2, changes, unix.O_RDONLY)),
 		allow(fstatat), // a file's size and time say whether it changed
 		allow(unix.SYS_MMAP, masked(2, unix.PROT_EXEC, 0)),
 		allow(unix.SYS_MPROTECT, masked(2, unix.PROT_EXEC, 0)),
 		allow(unix.SYS_IOCTL, masked(1, words, unix.SIOCINQ)), // how much there is to read
-		allow(unix.SYS_TGKILL, confine.Condition{Index: 0, Value: uint64(os.Getpid())}),
-		allow(unix.SYS_PRLIMIT64, confine.Condition{Index: 0, Value: 0}, confine.Condition{Index: 2, Value: 0}),
+		allow(unix.SYS_TGKILL, Condition{Index: 0, Value: uint64(os.Getpid())}),
+		allow(unix.SYS_PRLIMIT64, Condition{Index: 0, Value: 0}, Condition{Index: 2, Value: 0}),
 	}
 	// With the others a process could have signals sent to anybody's process.
 	for _, command := range []uint64{unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_DUPFD_CLOEXEC, unix.F_GETPIPE_SZ, unix.F_SETPIPE_SZ} {
 		rules = append(rules, allow(unix.SYS_FCNTL, masked(1, words, command)))
 	}
 	rules = append(rules, allow(unix.SYS_FCNTL, masked(1, words, unix.F_SETFL), masked(2, unix.O_ASYNC, 0)))
-	families := []uint64{unix.AF_INET, unix.AF_INET6}
-	if withPorts {
-		families = append(families, unix.AF_UNIX) // to the side in the container
-	}
 	for _, family := range families {
 		rules = append(rules, allow(unix.SYS_SOCKET, masked(0, words, family)))
 	}

@@ -1,0 +1,263 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// What Docker called what the OCI has taken over.
+const (
+	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	dockerConfig   = "application/vnd.docker.container.image.v1+json"
+	dockerLayer    = "application/vnd.docker.image.rootfs.diff.tar"
+)
+
+const (
+	mostManifest = 4 << 20 // bytes of a manifest or configuration
+	mostLayers   = 500
+)
+
+// document is a manifest or an index, as it came, and what is in it.
+type document struct {
+	content
+
+	desc ocispec.Descriptor // what it is by what came, not by what it says
+	body []byte
+}
+
+// content has the fields of both kinds.
+type content struct {
+	SchemaVersion int                  `json:"schemaVersion"`
+	MediaType     string               `json:"mediaType"`
+	Manifests     []ocispec.Descriptor `json:"manifests"`
+	Config        *ocispec.Descriptor  `json:"config"`
+	Layers        []ocispec.Descriptor `json:"layers"`
+}
+
+func (d *document) isIndex() bool {
+	return d.desc.MediaType == ocispec.MediaTypeImageIndex || d.desc.MediaType == dockerList
+}
+
+// manifest asks for a manifest or an index by a tag or a digest.
+func (e *endpoint) manifest(ctx context.Context, reference string) (d *document, err error) {
+	header := http.Header{"Accept": {ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, dockerManifest, dockerList}}
+	err = e.again(ctx, func() (int64, error) {
+		a, err := e.get(ctx, "/manifests/"+reference, header)
+		if err != nil {
+			return 0, err
+		}
+		defer a.close()
+		if a.ContentLength > mostManifest {
+			return 0, refuse("the registry's manifest has %d bytes; %d are allowed", a.ContentLength, mostManifest)
+		}
+		body, err := io.ReadAll(io.LimitReader(a, mostManifest+1))
+		if err != nil {
+			return 0, err
+		}
+		d, err = newDocument(body, reference, a.Header)
+		return 0, err
+	})
+	return d, err
+}
+
+// newDocument checks what came against what was asked for, and what its kind is
+// told to be against what is in it: another tool must not see another image.
+func newDocument(body []byte, reference string, header http.Header) (*document, error) {
+	if len(body) > mostManifest {
+		return nil, refuse("the registry's manifest has more than %d bytes", mostManifest)
+	}
+	d := &document{body: body}
+	d.desc.Digest, d.desc.Size = digest.FromBytes(body), int64(len(body))
+	if strings.Contains(reference, ":") && reference != d.desc.Digest.String() {
+		return nil, refuse("the registry sends a manifest that is not %s", reference)
+	}
+	if told := header.Get("Docker-Content-Digest"); strings.HasPrefix(told, "sha256:") && told != d.desc.Digest.String() {
+		return nil, refuse("the registry's manifest is not what its digest says: it has %s", d.desc.Digest)
+	}
+	if err := json.Unmarshal(body, &d.content); err != nil {
+		return nil, refuse("the registry's manifest is none: %v", err)
+	}
+	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	if err != nil || kind == "application/json" || kind == "application/octet-stream" || kind == "text/plain" {
+		kind = d.MediaType // some registries are servers of files
+	}
+	d.desc.MediaType = kind
+	return d, d.checkKind()
+}
+
+func (d *document) checkKind() error {
+	kind := d.desc.MediaType
+	switch kind {
+	case ocispec.MediaTypeImageIndex, dockerList, ocispec.MediaTypeImageManifest, dockerManifest:
+	case "application/vnd.docker.distribution.manifest.v1+json", "application/vnd.docker.distribution.manifest.v1+prettyjws":
+		return errors.New("the image is in a format of before 2016, schema 1, which nobody should trust\nfix: push it again with a newer tool")
+	default:
+		return refuse("the registry sends %.80q, which is no image", kind)
+	}
+	const version = 2
+	mixed := d.isIndex() && (d.Config != nil || d.Layers != nil) || !d.isIndex() && d.Manifests != nil
+	if d.MediaType != "" && d.MediaType != kind || mixed || d.SchemaVersion != version {
+		return refuse("the registry's manifest is not of the kind that it says it is, %s", kind)
+	}
+	return nil
+}
+
+// platform is what an image is for.
+type platform struct{ os, architecture, variant string }
+
+// parsePlatform reads OS/ARCH[/VARIANT]. Of nothing, it is this machine's.
+func parsePlatform(text string) (platform, error) {
+	if text == "" {
+		return platform{"linux", runtime.GOARCH, ""}, nil
+	}
+	parts := strings.Split(text, "/")
+	const least, most = 2, 3
+	if len(parts) < least || len(parts) > most || slices.Contains(parts, "") {
+		return platform{}, fmt.Errorf("platform %q\nfix: write OS/ARCH or OS/ARCH/VARIANT, as linux/arm64 or linux/arm/v7", text)
+	}
+	p := platform{os: parts[0], architecture: parts[1]}
+	if len(parts) == most {
+		p.variant = parts[2]
+	}
+	switch p.architecture {
+	case "x86_64", "x86-64":
+		p.architecture = "amd64"
+	case "aarch64":
+		p.architecture = "arm64"
+	}
+	return p, nil
+}
+
+func (p platform) String() string {
+	text := p.os + "/" + p.architecture
+	if p.variant != "" {
+		text += "/" + p.variant
+	}
+	return text
+}
+
+// suits is how well something for one platform runs on another; 0 is not at
+// all. Without a variant that is asked for, the plainest is the best.
+func (p platform) suits(has platform) int {
+	const exact, plain, some = 3, 2, 1
+	usual := map[string]string{"arm64": "v8", "arm": "v7", "amd64": "v1"}[p.architecture]
+	switch {
+	case p.os != has.os || p.architecture != has.architecture:
+		return 0
+	case p.variant == has.variant, p.variant != "" && has.variant == "" && p.variant == usual, p.variant == "" && has.variant == usual:
+		return exact
+	case p.variant != "":
+		return 0
+	case has.architecture == "arm" && has.variant < usual:
+		return plain
+	}
+	return some
+}
+
+// choose returns the manifest of an index that suits a platform best; of equals,
+// the first.
+func choose(list []ocispec.Descriptor, want platform) (ocispec.Descriptor, error) {
+	var best ocispec.Descriptor
+	var others []string
+	rank := 0
+	for _, d := range list {
+		if d.Platform == nil || d.Platform.OS == "unknown" { // as attestations are
+			continue
+		}
+		has := platform{d.Platform.OS, d.Platform.Architecture, d.Platform.Variant}
+		if n := want.suits(has); n > rank {
+			best, rank = d, n
+		}
+		if text := has.String(); !slices.Contains(others, text) {
+			others = append(others, text)
+		}
+	}
+	if rank > 0 {
+		return best, checkDescriptor(best, mostManifest)
+	}
+	const most = 20
+	if len(others) == 0 {
+		return best, fmt.Errorf("the image has nothing for %s, and names no platform", want)
+	}
+	return best, fmt.Errorf("the image has nothing for %s\nfix: --platform, one of %s", want, strings.Join(others[:min(len(others), most)], " "))
+}
+
+// checkDescriptor refuses what cannot be the digest or size of anything.
+func checkDescriptor(d ocispec.Descriptor, most int64) error {
+	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
+		return refuse("%.80q is no digest of sha256", string(d.Digest))
+	}
+	if d.Size < 0 || d.Size > most {
+		return refuse("%s has %d bytes, by what the registry says; %d are allowed", d.Digest, d.Size, most)
+	}
+	return nil
+}
+
+// parts returns the blobs of an image, each once: its configuration, and its layers.
+func (d *document) parts(most int64) (config ocispec.Descriptor, layers []ocispec.Descriptor, err error) {
+	if d.Config == nil || d.Config.MediaType != ocispec.MediaTypeImageConfig && d.Config.MediaType != dockerConfig {
+		return config, nil, errors.New("it is something else than an image of files, as a chart or a signature")
+	}
+	config = *d.Config
+	if err := checkDescriptor(config, mostManifest); err != nil {
+		return config, nil, err
+	}
+	if len(d.Layers) > mostLayers {
+		return config, nil, refuse("the image has %d layers; %d are allowed", len(d.Layers), mostLayers)
+	}
+	sizes := map[digest.Digest]int64{config.Digest: config.Size}
+	left := most
+	for _, l := range d.Layers {
+		if err := checkLayer(l, left); err != nil {
+			return config, nil, err
+		}
+		size, seen := sizes[l.Digest]
+		if seen && size != l.Size {
+			return config, nil, refuse("%s has two sizes", l.Digest)
+		}
+		if !seen {
+			layers = append(layers, l)
+			sizes[l.Digest] = l.Size
+			left -= l.Size
+		}
+	}
+	return config, layers, nil
+}
+
+func checkLayer(l ocispec.Descriptor, most int64) error {
+	if l.Size > most {
+		return errors.New("the image's layers have more bytes than are allowed\nfix: --max-size, if you trust the image")
+	}
+	if err := checkDescriptor(l, most); err != nil {
+		return err
+	}
+	switch strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(l.MediaType, "+gzip"), "+zstd"), ".gzip") {
+	case ocispec.MediaTypeImageLayer, dockerLayer, dockerLayer + ".zstd":
+		return nil
+	}
+	if strings.Contains(l.MediaType, "foreign") || strings.Contains(l.MediaType, "nondistributable") {
+		return errors.New("the image has a layer that is not in the registry, as images of Windows have")
+	}
+	return refuse("the image has a layer of a kind that nobody knows, %.80q", l.MediaType)
+}
+
+// machine is what an image's configuration says that it is for.
+func machine(config []byte) (platform, error) {
+	var c ocispec.Image
+	if err := json.Unmarshal(config, &c); err != nil {
+		return platform{}, refuse("the image's configuration is none: %v", err)
+	}
+	return platform{c.OS, c.Architecture, c.Variant}, nil
+}
