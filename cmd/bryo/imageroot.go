@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,7 +46,8 @@ func (r *request) tellRoot() error {
 	if text == "" {
 		return nil
 	}
-	asPath := strings.ContainsRune("/.", rune(text[0]))
+	_, gone := os.Lstat(text) //nolint:gosec,nolintlint // the user names it
+	asPath := strings.ContainsRune("/.", rune(text[0])) || !errors.Is(gone, unix.ENOENT) && !errors.Is(gone, unix.ENOTDIR)
 	info, err := os.Stat(text) //nolint:gosec,nolintlint // the user names it
 	switch {
 	case err == nil && info.IsDir():
@@ -147,24 +149,47 @@ func (r *request) find(shelf *image.Shelf, get bool, s streams) (*image.Image, e
 	name := r.root.image
 	switch {
 	case r.root.archive != "":
-		return r.shelved(shelf, r.root.archive, s)
+		added, err := r.shelved(shelf, r.root.archive, s)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", r.root.archive, err)
+		}
+		return added, err
 	case get && r.root.pull == pullAlways:
 		return r.shelved(shelf, name, s)
 	}
 	found, err := shelf.Lookup(name)
+	get = get && r.root.pull != pullNever
+	if errors.Is(err, image.ErrNotFound) {
+		return r.missing(shelf, get, s)
+	}
 	if err == nil {
 		err = r.mapped(shelf, found)
 	}
 	other := (*host.OtherMapError)(nil)
-	switch missing := errors.Is(err, image.ErrNotFound); {
-	case !missing && !errors.As(err, &other):
-		return found, err
-	case get && r.root.pull != pullNever:
+	if get && errors.As(err, &other) && ofRegistry(found, name) {
 		return r.shelved(shelf, name, s)
-	case missing:
+	}
+	return found, err
+}
+
+// missing gets an image that is not on the shelf, or says what it could have meant.
+func (r *request) missing(shelf *image.Shelf, get bool, s streams) (*image.Image, error) {
+	name := r.root.image
+	if !get {
 		return nil, fmt.Errorf("image %s is not here, and %s is no directory\nfix: bryo pull %s, or mend the path", name, name, name)
 	}
-	return nil, err
+	added, err := r.shelved(shelf, name, s)
+	if err != nil {
+		err = fmt.Errorf("%s is no directory, and no image that is here: %w", name, err)
+	}
+	return added, err
+}
+
+// ofRegistry says whether an image has a name of a registry, and not one that was
+// given to it here.
+func ofRegistry(found *image.Image, name string) bool {
+	reference, err := image.Parse(name)
+	return err == nil && reference.Registry != "localhost" && slices.Contains(found.Names, reference.String())
 }
 
 // mapped says whether an image is there under the map of ids that was asked for. Of
