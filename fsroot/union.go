@@ -103,44 +103,60 @@ func (u *Union) find(unsafePath string) (*place, error) {
 	for i := range u.layers {
 		top.in = append(top.in, i)
 	}
-	above := []*place{top}
-	ahead := strings.Split(unsafePath, "/")
-	links := 0
-	for steps := 0; len(ahead) > 0; steps++ {
-		name, at := ahead[0], above[len(above)-1]
-		ahead = ahead[1:]
-		switch {
-		case steps == mostSteps:
-			return nil, unix.ELOOP
-		case at.mode&unix.S_IFMT != unix.S_IFDIR:
-			return nil, unix.ENOTDIR
-		case name == "" || name == ".":
-			continue
-		case name == "..":
-			above = above[:max(1, len(above)-1)]
-			continue
-		}
-		next, err := u.look(at, name)
-		if err != nil {
-			return nil, err
-		}
-		if next.mode&unix.S_IFMT != unix.S_IFLNK {
-			above = append(above, next)
-			continue
-		}
-		if links++; links > mostLinks {
+	f := &finding{above: []*place{top}, ahead: strings.Split(unsafePath, "/")}
+	for steps := 0; len(f.ahead) > 0; steps++ {
+		if steps == mostSteps {
 			return nil, unix.ELOOP
 		}
-		target, err := u.readlink(next)
-		if err != nil {
+		if err := f.step(u); err != nil {
 			return nil, err
 		}
-		if strings.HasPrefix(target, "/") {
-			above = above[:1]
-		}
-		ahead = slices.Concat(strings.Split(target, "/"), ahead)
 	}
-	return above[len(above)-1], nil
+	return f.at(), nil
+}
+
+// finding is a look-up of a path.
+type finding struct {
+	above []*place // directories on the way, the root first, and what was found
+	ahead []string
+	links int
+}
+
+func (f *finding) at() *place { return f.above[len(f.above)-1] }
+
+// step looks the next name up.
+func (f *finding) step(u *Union) error {
+	name := f.ahead[0]
+	f.ahead = f.ahead[1:]
+	switch {
+	case f.at().mode&unix.S_IFMT != unix.S_IFDIR:
+		return unix.ENOTDIR
+	case name == "" || name == ".":
+		return nil
+	case name == "..":
+		f.above = f.above[:max(1, len(f.above)-1)]
+		return nil
+	}
+	next, err := u.look(f.at(), name)
+	if err != nil {
+		return err
+	}
+	if next.mode&unix.S_IFMT != unix.S_IFLNK {
+		f.above = append(f.above, next)
+		return nil
+	}
+	if f.links++; f.links > mostLinks {
+		return unix.ELOOP
+	}
+	target, err := u.readlink(next)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(target, "/") {
+		f.above = f.above[:1]
+	}
+	f.ahead = slices.Concat(strings.Split(target, "/"), f.ahead)
+	return nil
 }
 
 // look finds a name in a directory.

@@ -109,3 +109,43 @@ func TestImageContainersThatStayLeaveNothing(t *testing.T) {
 	}
 	w.sh(`bryo rmi img; test -z "$(bryo images -q)"`) // nothing holds it any more
 }
+
+// An image of a registry is asked for where it is missing, unless told, and once
+// more for another map of ids.
+func TestRunPulls(t *testing.T) {
+	if os.Getuid() == 0 {
+		asUser(t, "^TestRunPulls$")
+		return
+	}
+	w := newWorkshop(t, "docker-registry", "skopeo", "umoci", "tar", "getcap", "setcap")
+	w.makeLayers()
+	d := w.newDepot(func(*depot) string { return "" })
+	w.fill(d)
+	web := d.host + "/team/web:oci"
+	run := func(flags string) string {
+		t.Helper()
+		out, err := w.command("sh", "-c", `bryo run --net none `+flags+` `+web+` sh -c 'cat /srv/two; stat -c %u /srv/two' 2>said; echo $?; cat said`).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v, %s", err, out)
+		}
+		return string(out)
+	}
+	const fine = "two\n33\n0\n"
+	if got := run("--pull never"); !strings.Contains(got, "125\n") || !strings.Contains(got, "fix: bryo pull "+web) {
+		t.Errorf("never: %s", got)
+	}
+	for _, flags := range []string{"", "--pull always", "--userns keep-id -u 0", "--pull missing"} {
+		if got := run(flags); !strings.HasPrefix(got, fine) {
+			t.Errorf("%s: %s", flags, got)
+		}
+	}
+	w.sh(`mv depot/data depot/gone`)
+	for _, flags := range []string{"", "--pull never", "--pull never --userns keep-id -u 0"} {
+		if got := run(flags); got != fine {
+			t.Errorf("the registry has none, %s: %s", flags, got)
+		}
+	}
+	if got := run("--pull always"); !strings.Contains(got, "125\n") {
+		t.Errorf("always, and the registry has none: %s", got)
+	}
+}

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/image"
+	"bryo/idmap"
 	"bryo/rootless"
 	"bryo/rootless/host"
 	"bryo/rootless/launch"
@@ -45,7 +47,8 @@ func (r *request) tellRoot() error {
 	if text == "" {
 		return nil
 	}
-	asPath := strings.ContainsRune("/.", rune(text[0]))
+	_, gone := os.Lstat(text) //nolint:gosec,nolintlint // the user names it
+	asPath := strings.ContainsRune("/.", rune(text[0])) || !errors.Is(gone, unix.ENOENT) && !errors.Is(gone, unix.ENOTDIR)
 	info, err := os.Stat(text) //nolint:gosec,nolintlint // the user names it
 	switch {
 	case err == nil && info.IsDir():
@@ -144,23 +147,77 @@ func (r *request) refuseImageFlags() error {
 	return nil
 }
 
-// find finds the image on the shelf, and gets it first where that is asked for.
+// find finds the image on the shelf, and gets it first where that is asked for, or
+// where its layers are not there under the map of ids that is.
 func (r *request) find(shelf *image.Shelf, get bool, s streams) (*image.Image, error) {
-	if r.root.archive != "" {
-		return r.shelved(shelf, r.root.archive, s)
-	}
 	name := r.root.image
-	if get && r.root.pull == pullAlways {
+	switch {
+	case r.root.archive != "":
+		added, err := r.shelved(shelf, r.root.archive, s)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", r.root.archive, err)
+		}
+		return added, err
+	case get && r.root.pull == pullAlways:
 		return r.shelved(shelf, name, s)
 	}
 	found, err := shelf.Lookup(name)
-	if !errors.Is(err, image.ErrNotFound) {
-		return found, err
+	get = get && r.root.pull != pullNever
+	if errors.Is(err, image.ErrNotFound) {
+		return r.missing(shelf, get, s)
 	}
-	if !get || r.root.pull == pullNever {
+	if err == nil {
+		err = r.mapped(shelf, found)
+	}
+	other := (*host.OtherMapError)(nil)
+	if get && errors.As(err, &other) && ofRegistry(found, name) {
+		return r.shelved(shelf, name, s)
+	}
+	return found, err
+}
+
+// missing gets an image that is not on the shelf, or says what it could have meant.
+func (r *request) missing(shelf *image.Shelf, get bool, s streams) (*image.Image, error) {
+	name := r.root.image
+	if !get {
 		return nil, fmt.Errorf("image %s is not here, and %s is no directory\nfix: bryo pull %s, or mend the path", name, name, name)
 	}
-	return r.shelved(shelf, name, s)
+	added, err := r.shelved(shelf, name, s)
+	if err != nil {
+		err = fmt.Errorf("%s is no directory, and no image that is here: %w", name, err)
+	}
+	return added, err
+}
+
+// ofRegistry says whether an image has a name of a registry, and not one that was
+// given to it here.
+func ofRegistry(found *image.Image, name string) bool {
+	reference, err := image.Parse(name)
+	return err == nil && reference.Registry != "localhost" && slices.Contains(found.Names, reference.String())
+}
+
+// mapped says whether an image is there under the map of ids that was asked for. Of
+// the usual one plan finds out, which has to look for it anyway.
+func (r *request) mapped(shelf *image.Shelf, found *image.Image) error {
+	if r.spec.IDs.Mode == idmap.Auto {
+		return nil
+	}
+	facts, err := host.ProbeIDs(&r.spec)
+	if err != nil {
+		return err
+	}
+	maps, err := rootless.IDMap(&r.spec, facts)
+	if err != nil {
+		return err
+	}
+	dir, err := shelf.OpenLayers(found, maps)
+	if errors.Is(err, image.ErrOtherMap) {
+		return &host.OtherMapError{Image: r.root.image}
+	}
+	if err != nil {
+		return err
+	}
+	return dir.Close()
 }
 
 // adopt has the image's word count, and gives the container its own directory. What
@@ -328,12 +385,12 @@ func (i *imageRoot) discard(s streams) error {
 	return err
 }
 
-// shelved puts an image on the shelf.
+// shelved puts an image on the shelf, under the map of ids that was asked for.
 func (r *request) shelved(shelf *image.Shelf, name string, s streams) (*image.Image, error) {
-	o := newShelving()
+	o := newPulling()
 	o.spec.IDs = r.spec.IDs
 	if r.root.archive != "" {
 		return o.local(shelf, name, s)
 	}
-	return nil, fmt.Errorf("image %s is not here, and %s is no directory\nfix: bryo pull %s, or mend the path", name, name, name)
+	return o.registry(shelf, name, s)
 }

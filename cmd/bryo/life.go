@@ -111,7 +111,7 @@ func (l life) begun(c *launch.Container) error {
 
 func writePID(path, text string) error {
 	const mode = 0o644
-	return os.WriteFile(path, []byte(text), mode) //nolint:gosec // the user names it
+	return os.WriteFile(path, []byte(text), mode)
 }
 
 // tell tells the exit code.

@@ -45,10 +45,10 @@ type own struct {
 }
 
 // ownParent opens the directory that those of containers are in.
-func ownParent(shelf string, name string) (*os.File, error) {
+func ownParent(shelf, name string) (*os.File, error) {
 	const private = 0o700
 	path := filepath.Join(shelf, name)
-	if err := os.Mkdir(path, private); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := unix.Mkdir(path, private); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, err
 	}
 	return openDir(unix.AT_FDCWD, path)
@@ -126,10 +126,16 @@ func (o *own) mkdir(name string, mode uint32) (*os.File, error) {
 func (o *own) belongsTo(state string) error {
 	const mode = 0o600
 	text, err := json.Marshal(state)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(o.path, stateName), text, mode)
+	if err != nil {
+		return err
 	}
-	return err
+	fd, err := unix.Openat(o.fd(), stateName, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return &os.PathError{Op: "make", Path: filepath.Join(o.path, stateName), Err: err}
+	}
+	f := os.NewFile(uintptr(fd), stateName)
+	_, err = f.Write(text)
+	return errors.Join(err, f.Close())
 }
 
 // left says whether nobody will use it any more.
@@ -234,7 +240,7 @@ func leftOwn(shelf string, all bool) (left []*own, err error) {
 		how |= unix.LOCK_NB
 	}
 	if err := unix.Flock(int(parent.Fd()), how); err != nil {
-		return nil, nil //nolint:nilerr // somebody makes one: another time
+		return nil, nil // somebody makes one: another time
 	}
 	for _, name := range names {
 		o, err := openOwn(filepath.Join(shelf, ownDirs, name))

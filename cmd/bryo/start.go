@@ -181,9 +181,9 @@ func runPrune(args []string, s streams) int {
 
 // sweep removes what is left of containers whose state is gone.
 func sweep(volumes bool, s streams) error {
-	path, err := image.Path()
-	if err != nil {
-		return nil //nolint:nilerr // there is no place for any
+	path, nowhere := image.Path()
+	if nowhere != nil {
+		return nil // there is no place for any
 	}
 	shelf, err := image.OpenPath(path)
 	if errors.Is(err, unix.ENOENT) {

@@ -151,7 +151,7 @@ func (v *supervisor) complete(spec *rootless.Spec) {
 	}
 	if len(spec.Net.Publish) > 0 && spec.Net.PortSocket == "" {
 		spec.Net.PortSocket = v.entry.Path(portSocket)
-		_ = os.Remove(v.entry.Path(portSocket)) //nolint:gosec // of a network that was killed; the state is the user's own
+		_ = os.Remove(v.entry.Path(portSocket))
 	}
 }
 
@@ -230,8 +230,8 @@ func (v *supervisor) removePID() {
 	if file == "" {
 		return
 	}
-	if text, err := os.ReadFile(file); err == nil && string(text) == v.pidLine() { //nolint:gosec // the user names it
-		_ = os.Remove(file) //nolint:gosec // the same
+	if text, err := os.ReadFile(file); err == nil && string(text) == v.pidLine() {
+		_ = os.Remove(file)
 	}
 }
 

@@ -18,8 +18,10 @@ const imageTarget = 1.3
 // a directory and of images on the shelf.
 func (b *bench) imageStarts(bryo string, rounds int) section {
 	s := section{Title: "run true in Debian's files", Unit: "ms", Rows: []row{
-		{Tool: bryoImage}, {Tool: "bryo, directory", Base: bryoImage, Target: imageTarget},
-		{Tool: bryoLayers}, {Tool: "the same directory", Base: bryoLayers, Target: imageTarget},
+		{Tool: bryoImage},
+		{Tool: "bryo, directory", Base: bryoImage, Target: imageTarget},
+		{Tool: bryoLayers},
+		{Tool: "the same directory", Base: bryoLayers, Target: imageTarget},
 	}}
 	dir, err := os.MkdirTemp("", "bryo-bench-")
 	if err == nil {
