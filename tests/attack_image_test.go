@@ -122,8 +122,8 @@ func writeLayout(t *testing.T, dir string, layers []string) {
 	}
 }
 
-// TestAttackImages unpacks hostile images: with tar -P, which believes them, some
-// change what is outside. With bryo none does, and each makes a root or nothing.
+// TestAttackImages unpacks hostile images, and puts them on the shelf: with tar -P, which believes them, some
+// change what is outside. With bryo none does, and each makes a root, or an image, or nothing.
 func TestAttackImages(t *testing.T) {
 	if os.Getuid() == 0 {
 		asUser(t, "^TestAttackImages$")
@@ -143,6 +143,7 @@ func TestAttackImages(t *testing.T) {
 		}
 		v.reset()
 		v.unpack(name, texts)
+		v.shelve(name)
 		if after := v.outside(); after != before {
 			t.Errorf("%s: outside is\n%s", name, after)
 		}
@@ -164,7 +165,7 @@ func (v *victim) reset() {
 
 // outside is all but what is unpacked, and what of.
 func (v *victim) outside() string {
-	return v.sh(`ls -A . | grep -vx -e layout -e new -e layer.tar; cd outside; find . -printf '%p %y %m %U:%G %n %l\n' | sort; cat secret || true`)
+	return v.sh(`ls -A . | grep -vx -e .local -e layout -e new -e layer.tar; cd outside; find . -printf '%p %y %m %U:%G %n %l\n' | sort; cat secret || true`)
 }
 
 // believe unpacks layers with tar, which may do as it likes.
@@ -188,5 +189,18 @@ func (v *victim) unpack(name string, texts []string) {
 	}
 	if lines := strings.Count(string(out), "\n"); err != nil && (!strings.HasPrefix(string(out), "bryo: ") || lines > 3) {
 		v.Errorf("%s: a refusal that is none: %s", name, out)
+	}
+}
+
+// shelve wants an image of the layout, or an error and nothing.
+func (v *victim) shelve(name string) {
+	out, err := v.command(v.bryo, "pull", "oci:layout").CombinedOutput()
+	images := v.sh("bryo images -q")
+	if (err == nil) != (images != "") {
+		v.Errorf("%s: %v, and on the shelf are %q\n%s", name, err, images, out)
+	}
+	v.sh("bryo prune --images --all")
+	if left := v.sh("find .local/share/bryo -mindepth 2 ! -name sha256"); left != "" {
+		v.Errorf("%s: on the shelf is left %s", name, left)
 	}
 }

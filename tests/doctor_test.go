@@ -69,7 +69,7 @@ func newClinic(t *testing.T) *clinic {
 			t.Fatal(err)
 		}
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Dir(c.bryo), "./cmd/bryo", "./cmd/bryo-net")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Dir(c.bryo), "./cmd/bryo", "./cmd/bryo-net", "./cmd/bryo-image")
 	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", build, err, out)
@@ -243,7 +243,7 @@ func (c *clinic) onUserNamespaces(t *testing.T) {
 		{"max_time_namespaces is 0", "", c.limited("time", "kernel"), "degraded", []string{"max-time-namespaces"}},
 		{"chroot", "mkdir $D/proc $D/tmp; cp " + c.bryo + " $D/bryo; mount --bind /proc $D/proc", jailed, "unusable", []string{"chroot"}},
 		{"read-only /proc", "mount -o remount,bind,ro /proc", c.asUser("--init-groups"), "unusable", []string{"read-only-proc"}},
-		{"unreadable executable", "cp " + c.bryo + " " + c.bryo + "-net $D/; chmod 711 $D/bryo", strings.Replace(c.asUser("--init-groups"), c.bryo, "$D/bryo", 1), "unusable", []string{"bryo-unreadable"}},
+		{"unreadable executable", "cp " + c.bryo + " " + c.bryo + "-net " + c.bryo + "-image $D/; chmod 711 $D/bryo", strings.Replace(c.asUser("--init-groups"), c.bryo, "$D/bryo", 1), "unusable", []string{"bryo-unreadable"}},
 	})
 }
 
@@ -265,7 +265,8 @@ func (c *clinic) onPlaces(t *testing.T) {
 		{"another device in its place", overTun + "touch /dev/net/tun; mount --bind /dev/null /dev/net/tun", plain, "usable", []string{"no-tun"}},
 		{"tun of root's", overTun + "mknod -m 600 /dev/net/tun c 10 200", plain, "usable", []string{"tun-unreadable"}},
 		{"neither tun nor veth", overTun, c.limited("net", "network"), "degraded", []string{"no-tun"}},
-		{"no bryo-net", "cp " + c.bryo + " $D/bryo", strings.Replace(plain, c.bryo, "$D/bryo", 1), "degraded", []string{"bryo-net-missing"}},
+		{"no other programs", "cp " + c.bryo + " $D/bryo", strings.Replace(plain, c.bryo, "$D/bryo", 1), "degraded", []string{"bryo-net-missing", "bryo-image-missing"}},
+		{"another bryo-image", "cp " + c.bryo + " " + c.bryo + "-net $D; printf '#!/bin/sh\necho v0\n' > $D/bryo-image; chmod 755 $D/bryo-image", strings.Replace(plain, c.bryo, "$D/bryo", 1), "degraded", []string{"bryo-image-differs"}},
 		{"no XDG_RUNTIME_DIR", "", strings.Replace(plain, "XDG_RUNTIME_DIR=", "UNSET=", 1), "usable", []string{"no-runtime-dir"}},
 		{"XDG_RUNTIME_DIR of root", "mkdir -m 700 $D/run", strings.Replace(plain, c.run, "$D/run", 1), "degraded", []string{"runtime-dir-unusable"}},
 		{"XDG_RUNTIME_DIR is gone", "", strings.Replace(plain, c.run, "$D/run", 1), "degraded", []string{"runtime-dir-unusable"}},

@@ -179,6 +179,41 @@ func difference(want, got string) string {
 	return b.String()
 }
 
+// However large a layer is and whatever it is compressed by, what is in memory is
+// a window, and not much else. The largest that xz has is as much as all may be.
+func TestUnpackMemory(t *testing.T) {
+	if os.Getuid() == 0 {
+		asUser(t, "^TestUnpackMemory$")
+		return
+	}
+	w := newWorkshop(t, "gzip", "zstd", "xz", "bzip2")
+	w.sh(`truncate -s 100M large`)
+	const most, window = 64_000, 65_536 // kB
+	for _, row := range []struct {
+		compress string
+		most     int64
+	}{
+		{"gzip -1", most},
+		{"zstd -q -1 --long=25", most},
+		{"xz -0 --lzma2=preset=0,dict=32MiB", most},
+		{"xz -0 --lzma2=preset=0,dict=64MiB", most/4 + window},
+		{"bzip2 -9", most},
+	} {
+		w.sh(`tar -c large | ` + row.compress + ` > image`)
+		cmd := w.command(w.bryo, "unpack", "image", "new")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v, %s", row.compress, err, out)
+		}
+		usage, _ := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+		if usage == nil || usage.Maxrss > row.most {
+			t.Errorf("%s: %+v, want %d kB at most", row.compress, usage, row.most)
+		} else {
+			t.Logf("%s: %d kB", row.compress, usage.Maxrss)
+		}
+		w.sh("bryo unshare rm -rf new")
+	}
+}
+
 // However an unpacking ends early, nothing has the name that it would have, and
 // nothing is left at the latest when it is done again.
 func TestUnpackEndsEarly(t *testing.T) {

@@ -32,7 +32,7 @@ func confineSelf(root, image int) error {
 	if err := landlock.V6.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
-	return nil
+	return filterCalls(callRules()) // and all system calls but those in its lists
 }
 
 func byNumber(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }

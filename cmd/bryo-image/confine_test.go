@@ -2,9 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -81,5 +84,83 @@ func confined(t *testing.T, top string) {
 		if row.allowed && row.do != nil || !row.allowed && !denied {
 			t.Errorf("%s: %v", row.what, row.do)
 		}
+	}
+}
+
+// The filter holds by itself: where a kernel has no Landlock, it is what remains.
+func TestFiltered(t *testing.T) {
+	if what := os.Getenv("FILTERED"); what != "" {
+		// From another thread: the filter is for all of them.
+		loaded, tried := make(chan struct{}), make(chan error)
+		go func() {
+			runtime.LockOSThread()
+			<-loaded
+			tried <- filtered()[what].do()
+		}()
+		if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
+			t.Fatal(errno) // launch.Helper does it
+		}
+		if err := filterCalls(callRules()); err != nil {
+			t.Fatal(err)
+		}
+		close(loaded)
+		if err := <-tried; err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for what, row := range filtered() {
+		cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run", "^TestFiltered$", "-test.v")
+		cmd.Env = append(os.Environ(), "FILTERED="+what)
+		cmd.Dir = t.TempDir()
+		out, err := cmd.CombinedOutput()
+		status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		if died := status.Signaled() && status.Signal() == unix.SIGSYS; died != row.dies || err != nil && !died {
+			t.Errorf("%s: %v, ended by the filter: %t\n%s", what, err, died, out)
+		}
+	}
+}
+
+type filteredCall struct {
+	do   func() error
+	dies bool // by SIGSYS
+}
+
+func filtered() map[string]filteredCall {
+	refused := func(err error) error {
+		if err == nil {
+			return errors.New("it is allowed")
+		}
+		if !errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("%w, and not EPERM", err)
+		}
+		return nil
+	}
+	const mode = 0o600
+	return map[string]filteredCall{
+		"files": {do: func() error {
+			err := os.WriteFile("f", []byte("moss"), mode)
+			return errors.Join(err, os.Mkdir("d", mode), os.Link("f", "g"), os.Rename("g", "h"), os.Symlink("f", "l"), os.Chmod("f", mode), os.Remove("h"), os.RemoveAll("d"))
+		}},
+		"pipe":      {do: func() error { return unix.Mkfifoat(unix.AT_FDCWD, "p", mode) }},
+		"device":    {do: func() error { return refused(unix.Mknodat(unix.AT_FDCWD, "c", unix.S_IFCHR|mode, 1<<8|3)) }},
+		"disk":      {do: func() error { return refused(unix.Mknodat(unix.AT_FDCWD, "b", unix.S_IFBLK|mode, 0)) }},
+		"socket":    {do: func() error { _, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); return refused(err) }},
+		"terminal":  {do: func() error { _, err := unix.IoctlGetInt(0, unix.TIOCSTI); return refused(err) }},
+		"signal":    {do: func() error { return refused(unix.Kill(os.Getppid(), 0)) }},
+		"handle":    {do: func() error { _, _, err := unix.NameToHandleAt(unix.AT_FDCWD, "/", 0); return refused(err) }},
+		"directory": {do: func() error { return refused(unix.Chdir("/")) }},
+		"new ids":   {do: func() error { return refused(unix.Setresuid(0, 0, 0)) }},
+		"code": {do: func() error {
+			_, err := unix.Mmap(-1, 0, 4096, unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON)
+			return refused(err)
+		}},
+		"file":       {do: func() error { _, err := unix.MemfdCreate("f", 0); return refused(err) }},
+		"fork":       {do: func() error { _, err := syscall.ForkExec("/bin/true", nil, nil); return refused(err) }},
+		"execute":    {dies: true, do: func() error { return syscall.Exec("/bin/true", []string{"true"}, nil) }},
+		"mount":      {dies: true, do: func() error { return unix.Mount("", "/", "", unix.MS_BIND, "") }},
+		"root":       {dies: true, do: func() error { return unix.Chroot(".") }},
+		"namespaces": {dies: true, do: func() error { return unix.Unshare(unix.CLONE_NEWUSER) }},
+		"keys":       {dies: true, do: func() error { _, err := unix.KeyctlInt(unix.KEYCTL_GET_KEYRING_ID, 0, 0, 0, 0); return err }},
 	}
 }

@@ -90,22 +90,17 @@ func confineFetch(layout int) error {
 	if err := rules.RestrictScoped(); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
-	architecture, err := confine.Native()
-	if err != nil {
-		return err
-	}
 	calls := confine.NetworkCalls(unix.AF_INET, unix.AF_INET6)
-	for _, number := range fileCalls() {
+	for _, number := range append(fileCalls(), renameCalls()...) {
 		calls = append(calls, confine.CallRule{Number: uint32(number), Action: confine.ActAllow})
 	}
-	filter := confine.Filter{Architecture: architecture, Rules: calls, Default: confine.ActErrno(unix.EPERM)}
-	return filter.Load()
+	return filterCalls(calls)
 }
 
 // fileCalls write an image layout.
 func fileCalls() []int {
 	return []int{
-		unix.SYS_OPENAT, unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_FCHMOD,
+		unix.SYS_OPENAT, unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_FCHMOD,
 		unix.SYS_PWRITE64, unix.SYS_FTRUNCATE, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_FLOCK,
 	}
 }

@@ -22,7 +22,12 @@ import (
 	"bryo/fsroot/unpack"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	if asksVersion(os.Args[1:]) {
+		os.Exit(writeVersion(os.Stdout))
+	}
+	os.Exit(run(os.Args[1:]))
+}
 
 // order is what bryo-image can do, in a directory that it is given.
 type order struct {
@@ -40,7 +45,7 @@ func orders() []order {
 		{"import", append(source, "NAME", "STEM"), importImage},
 		{"remove", []string{"FORCE", "IMAGE..."}, removeImages},
 		{"prune", []string{"ALL"}, pruneImages},
-		{"fetch", nil, nil},
+		{"fetch", nil, nil}, // which tells as it goes: run does it
 	}
 }
 

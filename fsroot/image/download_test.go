@@ -1,6 +1,8 @@
 package image
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -25,28 +27,9 @@ func TestDownload(t *testing.T) {
 			}
 			defer s.Close()
 			for n := range 50 {
-				f, err := s.Download("docker.io/library/debian:latest ")
-				if err != nil {
+				if err := downloadAlone(s, &inside, n%2 == 0); err != nil {
 					t.Error(err)
 					return
-				}
-				if inside.Add(1) != 1 {
-					t.Error("two have it")
-				}
-				if names, err := os.ReadDir(f.Name()); err != nil || len(names) > 1 {
-					t.Errorf("%v, %v", names, err)
-				}
-				if err := os.WriteFile(f.Name()+"/part", nil, 0o600); err != nil {
-					t.Error(err)
-				}
-				if n%2 == 0 {
-					if err := os.RemoveAll(f.Name()); err != nil {
-						t.Error(err)
-					}
-				}
-				inside.Add(-1)
-				if err := f.Close(); err != nil {
-					t.Error(err)
 				}
 			}
 		})
@@ -69,6 +52,27 @@ func TestDownload(t *testing.T) {
 	if err := other.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// downloadAlone has the directory for a moment, and removes it or not.
+func downloadAlone(s *Shelf, inside *atomic.Int32, remove bool) error {
+	f, err := s.Download("docker.io/library/debian:latest ")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	defer inside.Add(-1)
+	if inside.Add(1) != 1 {
+		return errors.New("two have it")
+	}
+	if names, err := os.ReadDir(f.Name()); err != nil || len(names) > 1 {
+		return fmt.Errorf("%v: %w", names, err)
+	}
+	err = os.WriteFile(f.Name()+"/part", nil, 0o600)
+	if remove {
+		err = errors.Join(err, os.RemoveAll(f.Name()))
+	}
+	return err
 }
 
 // Layers under another map are none.

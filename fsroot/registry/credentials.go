@@ -68,7 +68,7 @@ func (u user) credential(ctx context.Context, p place) (auth.Credential, error) 
 		for _, key := range keys {
 			found, err := store.Get(ctx, key)
 			if err != nil {
-				return auth.EmptyCredential, fmt.Errorf("credentials for %s: %w", key, err)
+				return auth.EmptyCredential, fmt.Errorf("credentials for %s: %w\nfix: mend what %s says of them", key, err, name)
 			}
 			if found != auth.EmptyCredential {
 				return found, nil

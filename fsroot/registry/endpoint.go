@@ -76,6 +76,10 @@ func (e *endpoint) settle(ctx context.Context) error {
 	if !isLoopback(e.host) {
 		return nil
 	}
+	return e.again(ctx, func() (int64, error) { return 0, e.greet(ctx) })
+}
+
+func (e *endpoint) greet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.pace.stall)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+e.host+"/v2/", http.NoBody)

@@ -170,6 +170,9 @@ func hostileManifests() []hostile {
 		{"is a page", func(s *served) { s.kind = "text/html" }, `sends "text/html"`},
 		{"is no JSON", func(s *served) { s.body = []byte("{") }, "manifest is none"},
 		{"is of many levels", func(s *served) { s.body = bytes.Repeat([]byte(`{"layers":[`), 300000) }, "manifest is none"},
+		{"is of many objects", func(s *served) {
+			s.body = []byte(`{"schemaVersion":2,"layers":[{}` + strings.Repeat(",{}", 20000) + `]}`)
+		}, "it has 20002 objects"},
 		{"is of 2015", func(s *served) { s.kind = "application/vnd.docker.distribution.manifest.v1+prettyjws" }, "schema 1"},
 		{"is of two kinds", func(s *served) {
 			s.body = append(bytes.TrimSuffix(s.text(), []byte("}")), []byte(`,"manifests":[]}`)...)
@@ -244,6 +247,9 @@ func TestHostile(t *testing.T) {
 				row.do(s)
 				c := newClient(t, s.host()+"/team/web:1")
 				c.request.Unverified = true
+				if strings.Contains(row.want, "nothing more") {
+					c.stall = 500 * time.Millisecond
+				}
 				err := c.pull(t.Context())
 				if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 					t.Errorf("%v, want %q", err, row.want)

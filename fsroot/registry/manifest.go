@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -86,7 +87,7 @@ func newDocument(body []byte, reference string, header http.Header) (*document, 
 	if told := header.Get("Docker-Content-Digest"); strings.HasPrefix(told, "sha256:") && told != d.desc.Digest.String() {
 		return nil, refuse("the registry's manifest is not what its digest says: it has %s", d.desc.Digest)
 	}
-	if err := json.Unmarshal(body, &d.content); err != nil {
+	if err := decode(body, &d.content); err != nil {
 		return nil, refuse("the registry's manifest is none: %v", err)
 	}
 	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
@@ -95,6 +96,16 @@ func newDocument(body []byte, reference string, header http.Header) (*document, 
 	}
 	d.desc.MediaType = kind
 	return d, d.checkKind()
+}
+
+// decode reads JSON of which each object may become a hundred times as large in
+// memory.
+func decode(text []byte, into any) error {
+	const most = 10000
+	if n := bytes.Count(text, []byte("{")); n > most {
+		return fmt.Errorf("it has %d objects; %d are allowed", n, most)
+	}
+	return json.Unmarshal(text, into)
 }
 
 func (d *document) checkKind() error {
@@ -256,7 +267,7 @@ func checkLayer(l ocispec.Descriptor, most int64) error {
 // machine is what an image's configuration says that it is for.
 func machine(config []byte) (platform, error) {
 	var c ocispec.Image
-	if err := json.Unmarshal(config, &c); err != nil {
+	if err := decode(config, &c); err != nil {
 		return platform{}, refuse("the image's configuration is none: %v", err)
 	}
 	return platform{c.OS, c.Architecture, c.Variant}, nil

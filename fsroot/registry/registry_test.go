@@ -155,7 +155,7 @@ func newClient(t *testing.T, reference string) *client {
 	}
 	return &client{
 		T: t, home: home, env: map[string]string{"HOME": home, "XDG_RUNTIME_DIR": home + "/run"},
-		request: fetch.Request{Reference: reference, Name: "web", MostBytes: 1 << 30}, stall: 300 * time.Millisecond,
+		request: fetch.Request{Reference: reference, Name: "web", MostBytes: 1 << 30}, stall: 10 * time.Second,
 	}
 }
 
@@ -177,7 +177,7 @@ func (c *client) write(name, text string) {
 
 func (c *client) pull(ctx context.Context) error {
 	c.Helper()
-	const patience = 20 * time.Second
+	const patience = time.Minute
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	s, err := open(ctx, &c.request, c.user())
@@ -292,7 +292,6 @@ func TestPullHave(t *testing.T) {
 func TestPullResumes(t *testing.T) {
 	s := newServed(t, false)
 	c := newClient(t, s.host()+"/team/web:1")
-	c.stall = 5 * time.Second
 	half := len(s.layer) / 2
 	var once sync.Once
 	ctx, cancel := context.WithCancel(t.Context())

@@ -17,7 +17,8 @@ type chunk struct {
 }
 
 func readAhead(r io.Reader) *ahead {
-	const chunks, size = 8, 128 << 10
+	// Small ones would have the two wait for each other at each large file.
+	const chunks, size = 8, 512 << 10
 	a := &ahead{full: make(chan chunk, chunks), free: make(chan chunk, chunks), stop: make(chan struct{}), done: make(chan struct{})}
 	for range chunks {
 		a.free <- chunk{data: make([]byte, size)}

@@ -20,12 +20,23 @@ const (
 	fineSize  = 1 << 30
 )
 
-// What decompression may hold in memory: the largest window of zstd -19, and of
-// xz -9.
+// What decompression may hold in memory: the window of zstd --ultra -20, which is
+// four times what all decoders have to have, and that of xz -9.
 const (
-	zstdWindow = 8 << 20
+	zstdWindow = 32 << 20
 	xzDict     = 64 << 20
 )
+
+// memoryFault says what to do about a stream that needs more than that.
+func memoryFault(err error) error {
+	switch {
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return fmt.Errorf("%w: it needs more than %d MiB of memory\nfix: decompress it first: zstd -d --long=31", err, zstdWindow>>20) //nolint:mnd // to MiB
+	case errors.Is(err, xz.ErrMemlimit):
+		return fmt.Errorf("%w: it needs more than %d MiB of memory\nfix: decompress it first: xz -d", err, xzDict>>20) //nolint:mnd // to MiB
+	}
+	return err
+}
 
 // format is a way of compressing, and how its streams begin.
 type format struct {
@@ -76,7 +87,7 @@ func decompress(r io.Reader) (io.Reader, func(), error) {
 		}
 		out, end, err := f.open(in)
 		if err != nil {
-			return nil, nil, fmt.Errorf("decompress: %w", err)
+			return nil, nil, fmt.Errorf("decompress: %w", memoryFault(err))
 		}
 		return &grown{from: out, compressed: counted}, end, nil
 	}
@@ -111,7 +122,7 @@ func (g *grown) Read(p []byte) (int, error) {
 	case g.n > fineSize && g.n/mostRatio > g.compressed.n:
 		return n, errBomb
 	case err != nil && !errors.Is(err, io.EOF):
-		return n, fmt.Errorf("decompress: %w", err)
+		return n, fmt.Errorf("decompress: %w", memoryFault(err))
 	}
 	return n, err
 }

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -16,7 +18,6 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -212,6 +213,7 @@ func TestDockerArchive(t *testing.T) {
 	lower, upper := two(t)
 	config := encoded(t, ocispec.Image{RootFS: ocispec.RootFS{DiffIDs: []digest.Digest{digest.FromString(lower), digest.FromString(upper)}}})
 	one, other := strings.Repeat("1", 64), strings.Repeat("2", 64)
+	saves := func(layers ...string) string { return encoded(t, []saved{{Config: one + ".json", Layers: layers}}) }
 	whole := func(change func(files)) files {
 		f := files{
 			one + ".json": config, one + ".tar": lower, other + "/layer.tar": "-> ../" + one + "x.tar", one + "x.tar": upper,
@@ -236,6 +238,24 @@ func TestDockerArchive(t *testing.T) {
 		{"more layers than digests", "", func(f files) {
 			f["manifest.json"] = encoded(t, []saved{{Config: one + ".json", Layers: []string{one + ".tar", one + ".tar", one + ".tar"}}})
 		}, "3 layers"},
+		{"a layer outside", "", func(f files) { f["manifest.json"] = saves("../../etc/passwd", one+".tar") }, "no such file"},
+		{"a layer by an absolute path", "", func(f files) { f["manifest.json"] = saves("/etc/passwd", "/"+one+".tar") }, "no such file"},
+		{"no layer's name", "", func(f files) { f["manifest.json"] = saves("", one+".tar") }, "no such file"},
+		{"a layer that is the manifest", "", func(f files) { f["manifest.json"] = saves("manifest.json", one+".tar") }, "layer 1"},
+		{"links behind links", "", func(f files) { f["a"], f["b"] = "-> b", "-> "+one+".tar"; f["manifest.json"] = saves("a", one+"x.tar") }, "no such file"},
+		{"the same layer without end", "", func(f files) {
+			ids := slices.Repeat([]digest.Digest{digest.FromString(lower)}, mostLayers+1)
+			f[one+".json"] = encoded(t, ocispec.Image{RootFS: ocispec.RootFS{DiffIDs: ids}})
+			f["manifest.json"] = saves(slices.Repeat([]string{one + ".tar"}, len(ids))...)
+		}, "there may be 500"},
+		{"a layer that is compressed twice", "", func(f files) {
+			twice := gzipped(t, gzipped(t, lower))
+			f[one+".json"] = encoded(t, ocispec.Image{RootFS: ocispec.RootFS{DiffIDs: []digest.Digest{digest.FromString(gzipped(t, lower))}}})
+			f[one+".tar"], f["manifest.json"] = twice, saves(one+".tar")
+		}, "layer 1"},
+		{"a large manifest", "", func(f files) { f["manifest.json"] += strings.Repeat(" ", 5<<20) }, "more than"},
+		{"a large configuration", "", func(f files) { f[one+".json"] += strings.Repeat(" ", 5<<20) }, "more than"},
+		{"a configuration that is a link out", "", func(f files) { f[one+".json"] = "-> /etc/passwd" }, "no such file"},
 		{"none", "", func(f files) { f["manifest.json"] = "[]" }, "no image"},
 		{"no list", "", func(f files) { f["manifest.json"] = "7" }, "manifest.json"},
 	} {
@@ -374,15 +394,25 @@ func TestChoice(t *testing.T) {
 	}
 }
 
-// zeros is a tar of one large file.
-func zeros(t *testing.T, w io.Writer, size int64) {
+// bomb is a tar of more than is fine, compressed piece by piece: decompressors
+// take one stream behind another for one.
+func bomb(t *testing.T, program string) []byte {
 	t.Helper()
-	out := tar.NewWriter(w)
-	err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "f", Mode: 0o600, Size: size})
-	_, copyErr := io.CopyN(out, endless{}, size)
-	if err = errors.Join(err, copyErr, out.Close()); err != nil {
+	const piece, pieces = 64 << 20, (fineSize + fineSize/4) / (64 << 20)
+	packed := func(r io.Reader) []byte {
+		cmd := exec.CommandContext(t.Context(), program, "-c", "-9")
+		cmd.Stdin = r
+		out, err := cmd.Output()
+		if err != nil {
+			t.Skipf("%s makes no archives: %v", program, err)
+		}
+		return out
+	}
+	var header bytes.Buffer
+	if err := tar.NewWriter(&header).WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "f", Mode: 0o600, Size: piece * pieces}); err != nil {
 		t.Fatal(err)
 	}
+	return append(packed(&header), bytes.Repeat(packed(io.LimitReader(endless{}, piece)), pieces)...)
 }
 
 type endless struct{}
@@ -390,56 +420,104 @@ type endless struct{}
 func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestBombs(t *testing.T) {
-	var packed, twice bytes.Buffer
-	w := gzip.NewWriter(&packed)
-	zeros(t, w, fineSize+fineSize/4)
-	if err := w.Close(); err != nil {
+	large := tree.Limits{Bytes: 1 << 40, Entries: 1000}
+	for _, program := range []string{"gzip", "zstd", "xz", "bzip2"} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			text := bomb(t, program)
+			for limit, want := range map[tree.Limits]string{large: errBomb.Error(), limits(): "larger than is allowed"} {
+				if _, err := unpackText(t, text, limit); err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%v, want %s", err, want)
+				}
+			}
+		})
+	}
+}
+
+func unpackText(t testing.TB, text []byte, most tree.Limits) (string, error) {
+	t.Helper()
+	path := t.TempDir() + "/image"
+	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	z, err := zstd.NewWriter(&twice)
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	zeros(t, z, fineSize+fineSize/4)
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	large := tree.Limits{Bytes: 1 << 40, Entries: 1000}
-	for name, text := range map[string]string{"gzip": packed.String(), "zstd": twice.String()} {
-		for limit, want := range map[tree.Limits]string{large: errBomb.Error(), limits(): "larger than is allowed"} {
-			path := t.TempDir() + "/bomb"
-			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			f, err := os.Open(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := unpackFile(t, f, "", limit); err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %v, want %s", name, err, want)
-			}
-			_ = f.Close()
+	defer f.Close()
+	return unpackFile(t, f, "", most)
+}
+
+// A window as large as memory is not made, and what to do is told.
+func TestLargeWindow(t *testing.T) {
+	const size = 70 << 20 // its archive has 73401856 bytes
+	for _, row := range []struct {
+		name, script string
+		want         string // of the error; "" for none
+	}{
+		{"the largest of zstd", "zstd -q -1 --long=25", ""},
+		{"a larger one of zstd", "zstd -q -1 --long=26", "zstd -d"},
+		{"as large as what is in it", "zstd -q -1 --long=27 --stream-size=73401856", "zstd -d"},
+		{"the largest of xz", "xz -0 --lzma2=preset=0,dict=64MiB", ""},
+		{"a larger one of xz", "xz -0 --lzma2=preset=0,dict=65MiB", "xz -d"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", row.script)
+		read, write := io.Pipe()
+		cmd.Stdin = read
+		go func() { _ = write.CloseWithError(zeros(write, size)) }()
+		text, err := cmd.Output()
+		if err != nil {
+			t.Skipf("%s: %v", row.script, err)
+		}
+		_, err = unpackText(t, text, limits())
+		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), "\nfix: decompress it first: "+row.want)) {
+			t.Errorf("%s: %v", row.name, err)
 		}
 	}
 }
 
-// A window as large as memory is not made.
-func TestLargeWindow(t *testing.T) {
-	var b bytes.Buffer
-	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(64<<20))
-	if err != nil {
-		t.Fatal(err)
+// zeros is a tar of one large file.
+func zeros(w io.Writer, size int64) error {
+	out := tar.NewWriter(w)
+	err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "f", Mode: 0o600, Size: size})
+	_, copyErr := io.CopyN(out, endless{}, size)
+	return errors.Join(err, copyErr, out.Close())
+}
+
+// An archive of an image has as many files as an image may have, and as many bytes.
+func TestLargeImageArchive(t *testing.T) {
+	many := files{}
+	for i := range mostParts + 1 {
+		many[fmt.Sprintf("blobs/%d", i)] = ""
 	}
-	zeros(t, z, 100<<20)
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
+	large := files{"blobs/f": strings.Repeat("\x00", 2<<20)}
+	most := tree.Limits{Bytes: 1 << 20, Entries: 100}
+	for want, text := range map[string]string{"more than 10000 files": string(many.tar(t)), "larger than is allowed": gzipped(t, string(large.tar(t)))} {
+		if _, err := unpackText(t, []byte(text), most); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
-	path := t.TempDir() + "/window"
-	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
+}
+
+// A name that an archive of an image has twice is what it is in the end, and that
+// has to be what its digest says.
+func TestPartsTwice(t *testing.T) {
+	lower, upper := two(t)
+	image := files{}
+	image.index(t, image.image(t, nil, lower, upper))
+	other := files{}
+	for name, text := range image {
+		if strings.HasPrefix(name, "blobs/") {
+			other[name] = strings.Repeat("x", len(text))
+		}
 	}
-	if _, err := unpacked(t, path, ""); err == nil || !strings.Contains(err.Error(), "window") {
-		t.Error(err)
+	const end = 1024
+	first, second := image.tar(t), other.tar(t)
+	if got, err := unpackText(t, append(first[:len(first)-end:len(first)-end], second...), limits()); err == nil {
+		t.Errorf("the later ones are not what counts: %s", got)
+	}
+	if got, err := unpackText(t, append(second[:len(second)-end:len(second)-end], first...), limits()); err != nil || got != wanted {
+		t.Errorf("%s, %v", got, err)
 	}
 }
 
@@ -485,12 +563,16 @@ func FuzzImage(f *testing.F) {
 	f.Add(image.tar(f))
 	f.Add([]byte(lower))
 	f.Add([]byte(gzipped(f, lower)))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := t.TempDir() + "/image"
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
+	for _, program := range []string{"bzip2", "xz", "zstd"} {
+		cmd := exec.Command(program, "-c")
+		cmd.Stdin = strings.NewReader(lower)
+		if text, err := cmd.Output(); err == nil {
+			f.Add(text)
 		}
-		_, _ = unpacked(t, path, "")
+	}
+	few := tree.Limits{Bytes: 1 << 20, Entries: 100}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, _ = unpackText(t, data, few)
 	})
 }
 

@@ -11,13 +11,23 @@ import (
 // filter's default, but for those that such a program has no reason to try:
 // they end the process.
 func NetworkCalls(families ...uint64) []CallRule {
+	rules := append(socketRules(families), GoCalls()...)
+	for _, n := range socketCalls() {
+		rules = append(rules, CallRule{Number: uint32(n), Action: ActAllow})
+	}
+	return rules
+}
+
+// GoCalls are those that any Go program of bryo's needs beside its own, and those
+// that end it.
+func GoCalls() []CallRule {
 	var rules []CallRule
 	add := func(action Action, numbers ...int) {
 		for _, n := range numbers {
 			rules = append(rules, CallRule{Number: uint32(n), Action: action})
 		}
 	}
-	rules = append(rules, conditionalCalls(families)...)
+	rules = append(rules, conditionalCalls()...)
 	add(ActAllow, plainCalls()...)
 	add(ActAllow, machineCalls()...)
 	add(ActErrno(unix.ENOSYS), unix.SYS_CLONE3) // its flags lie in memory; clone's do not
@@ -36,10 +46,6 @@ func plainCalls() []int {
 		unix.SYS_READ, unix.SYS_WRITE, unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_PREAD64, unix.SYS_CLOSE, unix.SYS_FSTAT, unix.SYS_LSEEK,
 		unix.SYS_SPLICE, unix.SYS_SENDFILE, unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_PIPE2, unix.SYS_READLINKAT, unix.SYS_STATX,
 		unix.SYS_GETDENTS64,
-		// sockets
-		unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT4, unix.SYS_ACCEPT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
-		unix.SYS_GETSOCKOPT, unix.SYS_SETSOCKOPT, unix.SYS_SENDTO, unix.SYS_RECVFROM, unix.SYS_SENDMSG, unix.SYS_RECVMSG, unix.SYS_SENDMMSG,
-		unix.SYS_RECVMMSG, unix.SYS_SHUTDOWN,
 		// waiting
 		unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_PPOLL, unix.SYS_EVENTFD2, unix.SYS_NANOSLEEP,
 		unix.SYS_CLOCK_NANOSLEEP, unix.SYS_CLOCK_GETTIME, unix.SYS_FUTEX, unix.SYS_RESTART_SYSCALL,
@@ -51,11 +57,34 @@ func plainCalls() []int {
 	}
 }
 
+func socketCalls() []int {
+	return []int{
+		unix.SYS_CONNECT, unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_ACCEPT4, unix.SYS_ACCEPT, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME,
+		unix.SYS_GETSOCKOPT, unix.SYS_SETSOCKOPT, unix.SYS_SENDTO, unix.SYS_RECVFROM, unix.SYS_SENDMSG, unix.SYS_RECVMSG, unix.SYS_SENDMMSG,
+		unix.SYS_RECVMMSG, unix.SYS_SHUTDOWN,
+	}
+}
+
+// socketRules let sockets of some families be made.
+func socketRules(families []uint64) (rules []CallRule) {
+	const words = 0xffffffff // an int: the kernel does not look at the rest
+	isInt := func(index uint8, value uint64) Condition {
+		return Condition{Index: index, Comparison: MaskedEqual, Mask: words, Value: value}
+	}
+	for _, family := range families {
+		rules = append(rules, CallRule{Number: unix.SYS_SOCKET, Conditions: []Condition{isInt(0, family)}, Action: ActAllow})
+	}
+	netlink := []Condition{isInt(0, unix.AF_NETLINK), isInt(2, unix.NETLINK_ROUTE)} //nolint:mnd // its third argument
+	return append(rules,
+		CallRule{Number: unix.SYS_SOCKET, Conditions: netlink, Action: ActAllow},
+		CallRule{Number: unix.SYS_IOCTL, Conditions: []Condition{isInt(1, unix.SIOCINQ)}, Action: ActAllow}, // how much there is to read
+		CallRule{Number: unix.SYS_OPENAT, Conditions: []Condition{{Index: 2, Comparison: MaskedEqual, Mask: unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC, Value: unix.O_RDONLY}}, Action: ActAllow})
+}
+
 // conditionalCalls are allowed with some arguments.
-func conditionalCalls(families []uint64) []CallRule {
+func conditionalCalls() []CallRule {
 	const words = 0xffffffff // an int: the kernel does not look at the rest
 	const threads = unix.CLONE_VM | unix.CLONE_THREAD | unix.CLONE_SIGHAND
-	const changes = unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC
 	allow := func(number int, conditions ...Condition) CallRule {
 		return CallRule{Number: uint32(number), Conditions: conditions, Action: ActAllow}
 	}
@@ -64,11 +93,9 @@ func conditionalCalls(families []uint64) []CallRule {
 	}
 	rules := []CallRule{
 		allow(unix.SYS_CLONE, masked(0, threads|unix.CLONE_NEWUSER|unix.CLONE_NEWNS|unix.CLONE_NEWNET|unix.CLONE_NEWPID|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP, threads)),
-		allow(unix.SYS_OPENAT, masked(2, changes, unix.O_RDONLY)),
 		allow(fstatat), // a file's size and time say whether it changed
 		allow(unix.SYS_MMAP, masked(2, unix.PROT_EXEC, 0)),
 		allow(unix.SYS_MPROTECT, masked(2, unix.PROT_EXEC, 0)),
-		allow(unix.SYS_IOCTL, masked(1, words, unix.SIOCINQ)), // how much there is to read
 		allow(unix.SYS_TGKILL, Condition{Index: 0, Value: uint64(os.Getpid())}),
 		allow(unix.SYS_PRLIMIT64, Condition{Index: 0, Value: 0}, Condition{Index: 2, Value: 0}),
 	}
@@ -76,9 +103,5 @@ func conditionalCalls(families []uint64) []CallRule {
 	for _, command := range []uint64{unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_DUPFD_CLOEXEC, unix.F_GETPIPE_SZ, unix.F_SETPIPE_SZ} {
 		rules = append(rules, allow(unix.SYS_FCNTL, masked(1, words, command)))
 	}
-	rules = append(rules, allow(unix.SYS_FCNTL, masked(1, words, unix.F_SETFL), masked(2, unix.O_ASYNC, 0)))
-	for _, family := range families {
-		rules = append(rules, allow(unix.SYS_SOCKET, masked(0, words, family)))
-	}
-	return append(rules, allow(unix.SYS_SOCKET, masked(0, words, unix.AF_NETLINK), masked(2, words, unix.NETLINK_ROUTE)))
+	return append(rules, allow(unix.SYS_FCNTL, masked(1, words, unix.F_SETFL), masked(2, unix.O_ASYNC, 0)))
 }

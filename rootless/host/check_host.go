@@ -29,6 +29,7 @@ func examine(topic string) *symptoms {
 	s.lookNetwork()
 	s.runtime = lookDirectory(os.Getenv("XDG_RUNTIME_DIR"))
 	s.home = lookDirectory(dataHome())
+	s.image = lookImage()
 	s.cgroup = cgroup.Probe(Companion("bryo-cgroup"))
 	return s
 }

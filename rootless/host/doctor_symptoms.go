@@ -31,6 +31,7 @@ type symptoms struct {
 	network connection
 	runtime directory // $XDG_RUNTIME_DIR
 	home    directory // where data is kept
+	image   imageProgram
 	cgroup  cgroup.Facts
 }
 

@@ -28,6 +28,7 @@ func healthy() *symptoms {
 		install: "apt-get install uidmap",
 		tun:     tun{exists: true, isTun: true},
 		network: connection{program: "/usr/bin/bryo-net", ping: works},
+		image:   imageProgram{path: "/usr/bin/bryo-image", build: "v1", own: "v1"},
 		runtime: directory{path: "/run/user/1000", owner: 1000, writable: true},
 		home:    directory{path: "/home/alice", owner: 1000, writable: true, mount: "/home"},
 		cgroup: cgroup.Facts{
@@ -236,6 +237,9 @@ func TestFindingsOfPlaces(t *testing.T) {
 		{"neither tun nor veth", both(untunneled, veth(unix.EOPNOTSUPP)), []string{"no-tun"}, Degraded, "and a veth pair in its place is refused"},
 		{"a tun that opens is taken", both(veth(0), func(s *symptoms) { s.inside.tun = failed(unix.EPERM, "ioctl") }), []string{"tun-refused"}, Degraded, "--net none"},
 		{"no bryo-net", func(s *symptoms) { s.network.program = "" }, []string{"bryo-net-missing"}, Degraded, "make install"},
+		{"no bryo-image", func(s *symptoms) { s.image.path = "" }, []string{"bryo-image-missing"}, Degraded, "make install"},
+		{"another bryo-image", func(s *symptoms) { s.image.build = "v2" }, []string{"bryo-image-differs"}, Degraded, "bryo is v1, bryo-image v2"},
+		{"a bryo-image that says nothing", func(s *symptoms) { s.image.build = "" }, []string{"bryo-image-differs"}, Degraded, "does not say"},
 		{"no ping for the group", func(s *symptoms) { s.network.ping = failed(unix.EACCES, "socket") }, []string{"no-ping"}, Note, "sysctl -w net.ipv4.ping_group_range='0 2147483647'\n"},
 		{"no ping at boot", func(s *symptoms) { s.network.ping = failed(unix.EACCES, "socket") }, []string{"no-ping"}, Note, "echo 'net.ipv4.ping_group_range = 0 2147483647' >/etc/sysctl.d/"},
 		{"no ping by a filter", func(s *symptoms) { s.network.ping = failed(unix.EPERM, "socket") }, []string{"no-ping"}, Note, "socket: operation not permitted"},

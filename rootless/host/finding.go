@@ -41,12 +41,13 @@ const (
 	onNetwork = "network" // what bryo-net needs
 	onRuntime = "runtime" // $XDG_RUNTIME_DIR
 	onHome    = "home"    // where data is kept
+	onImages  = "images"  // what bryo-image needs
 	onCgroup  = "cgroup"  // limits for all processes of a container together
 )
 
 // Topics lists what Diagnose can be asked for, in the order it looks.
 func Topics() []string {
-	return []string{onUserns, onIDs, onKernel, onMount, onProc, onNetwork, onRuntime, onHome, onCgroup}
+	return []string{onUserns, onIDs, onKernel, onMount, onProc, onNetwork, onRuntime, onHome, onImages, onCgroup}
 }
 
 // Finding is one fact about the host: what works, or the one cause of what

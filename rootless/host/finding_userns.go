@@ -23,7 +23,7 @@ func (s *symptoms) findings() []Finding {
 		}
 	}
 	add(s.networkFindings()...)
-	add(s.runtimeFinding(), s.homeFinding())
+	add(s.runtimeFinding(), s.homeFinding(), s.imageFinding())
 	add(s.cgroupFindings()...)
 	for i := range all {
 		f := &all[i]

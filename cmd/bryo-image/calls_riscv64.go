@@ -1,0 +1,6 @@
+package main
+
+import "golang.org/x/sys/unix"
+
+// renameCalls are those that a machine has to rename files.
+func renameCalls() []int { return []int{unix.SYS_RENAMEAT2} }
