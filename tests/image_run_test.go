@@ -72,6 +72,10 @@ func TestImageContainersLeaveNothing(t *testing.T) {
 		if n, err := read.Read(make([]byte, 100)); err != nil || n == 0 {
 			t.Fatalf("the command does not run: %v", err)
 		}
+		const both = 2 // PID 1, and what waits beside it, which comes right after the command
+		for end := time.Now().Add(20 * time.Second); len(children(t, cmd.Process.Pid)) < both && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
 		return cmd.Process
 	}
 	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
