@@ -3,6 +3,7 @@ package tests
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,6 +43,12 @@ func children(t *testing.T, pid int) (pids []int) {
 	return pids
 }
 
+// runs says whether there is such a process, and it has not ended.
+func runs(pid int) bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err == nil && !strings.Contains(string(text), ") Z ")
+}
+
 // However a container of an image ends, what it wrote is gone, or the next command
 // that is asked to removes it: files of subordinate ids, and directories without rights.
 func TestImageContainersLeaveNothing(t *testing.T) {
@@ -65,6 +72,10 @@ func TestImageContainersLeaveNothing(t *testing.T) {
 		if n, err := read.Read(make([]byte, 100)); err != nil || n == 0 {
 			t.Fatalf("the command does not run: %v", err)
 		}
+		const both = 2 // PID 1, and what waits beside it, which comes right after the command
+		for end := time.Now().Add(20 * time.Second); len(children(t, cmd.Process.Pid)) < both && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
 		return cmd.Process
 	}
 	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
@@ -74,13 +85,17 @@ func TestImageContainersLeaveNothing(t *testing.T) {
 		w.awaitNothing(end.String())
 	}
 	p := begin()
-	for _, child := range append(children(t, p.Pid), p.Pid) {
-		if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
+	all := append(children(t, p.Pid), p.Pid)
+	for _, pid := range all {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if _, err := p.Wait(); err != nil {
 		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); slices.ContainsFunc(all, runs) && time.Now().Before(end); { // they have it locked so long
+		time.Sleep(5 * time.Millisecond)
 	}
 	w.sh(`bryo run --net none img true`)
 	w.awaitNothing("SIGKILL of bryo and of what waits beside it, and the next run")

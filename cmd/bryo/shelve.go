@@ -118,6 +118,6 @@ func isLocal(text string) bool {
 			return true
 		}
 	}
-	info, err := os.Stat(text)
+	info, err := os.Stat(text) //nolint:gosec,nolintlint // the user names it
 	return text == "-" || err == nil && info.Mode().IsRegular()
 }
