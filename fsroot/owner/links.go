@@ -1,0 +1,129 @@
+package owner
+
+import (
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// linksAttribute is the directory's, of entries in little-endian order:
+//
+//	inode 8 | birth 8 | uid 4 | gid 4
+const (
+	linksAttribute = "user.bryo.owners"
+	entrySize      = 24
+	mostEntries    = 2048
+)
+
+// Inode is a file of a file system that is not there again: numbers are given
+// anew, but not with the same time of birth, where the file system knows it.
+type Inode struct{ Number, Birth uint64 }
+
+// InodeOf asks for the inode of an open file.
+func InodeOf(fd int) (Inode, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return Inode{}, err
+	}
+	return inode(&st), nil
+}
+
+func inode(st *unix.Statx_t) Inode {
+	const nano = 1000000000
+	return Inode{st.Ino, uint64(st.Btime.Sec)*nano + uint64(st.Btime.Nsec)}
+}
+
+// ReadLink reads the note of a link, a pipe or a socket. path leads to the
+// directory that it is in.
+func ReadLink(path string, id Inode) (Note, bool) {
+	for entry := range slices.Chunk(entries(path), entrySize) {
+		if of, n := decode(entry); of == id {
+			return n, true
+		}
+	}
+	return Note{}, false
+}
+
+func entries(path string) []byte {
+	value := make([]byte, mostEntries*entrySize)
+	n, err := unix.Getxattr(path, linksAttribute, value)
+	if err != nil {
+		return nil
+	}
+	return value[:n/entrySize*entrySize]
+}
+
+func decode(entry []byte) (Inode, Note) {
+	le := binary.LittleEndian
+	return Inode{le.Uint64(entry), le.Uint64(entry[8:])}, Note{UID: le.Uint32(entry[16:]), GID: le.Uint32(entry[20:])}
+}
+
+func encode(list []byte, id Inode, n Note) []byte {
+	le := binary.LittleEndian
+	list = le.AppendUint64(le.AppendUint64(list, id.Number), id.Birth)
+	return le.AppendUint32(le.AppendUint32(list, n.UID), n.GID)
+}
+
+// WriteLink notes it, or takes the note away if it is that of none. Where there is
+// no room left, the notes of files that are no longer in the directory go.
+func WriteLink(path string, id Inode, n Note) error {
+	old := entries(path)
+	err := write(path, old, id, n, func(Inode) bool { return true })
+	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.E2BIG) && !errors.Is(err, unix.ERANGE) {
+		return err
+	}
+	there, err := links(path)
+	if err != nil {
+		return err
+	}
+	return write(path, old, id, n, func(other Inode) bool { return there[other] })
+}
+
+func write(path string, old []byte, id Inode, n Note, keep func(Inode) bool) error {
+	list := make([]byte, 0, len(old)+entrySize)
+	for entry := range slices.Chunk(old, entrySize) {
+		if of, _ := decode(entry); of != id && keep(of) {
+			list = append(list, entry...)
+		}
+	}
+	if n.UID != 0 || n.GID != 0 {
+		list = encode(list, id, n)
+	}
+	switch {
+	case len(list) > mostEntries*entrySize:
+		return unix.ENOSPC
+	case len(list) > 0:
+		return unix.Setxattr(path, linksAttribute, list, 0)
+	case len(old) > 0:
+		return unix.Removexattr(path, linksAttribute)
+	}
+	return nil
+}
+
+// links are the links, pipes and sockets of a directory.
+func links(path string) (map[Inode]bool, error) {
+	dir, err := os.Open(path) //nolint:gosec // a descriptor's
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	list, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	there := map[Inode]bool{}
+	for _, entry := range list {
+		if entry.Type()&(fs.ModeSymlink|fs.ModeNamedPipe|fs.ModeSocket) == 0 {
+			continue
+		}
+		var st unix.Statx_t
+		if unix.Statx(int(dir.Fd()), entry.Name(), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st) == nil {
+			there[inode(&st)] = true
+		}
+	}
+	return there, nil
+}
