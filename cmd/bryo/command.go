@@ -76,11 +76,15 @@ func commands() []command {
 const (
 	supervise = "supervise"
 	copyVerb  = "copy"
+	squashed  = "squash"
 )
 
 func runHelper(name string, args []string, s streams) int {
-	if name == supervise {
+	switch name {
+	case supervise:
 		return runSupervise(args, s)
+	case squashed:
+		return runSquash(args, s)
 	}
 	return runCopy(args, s)
 }
@@ -96,7 +100,7 @@ func run(args []string, s streams) int {
 		name = "help"
 	case "--version":
 		name = "version"
-	case supervise, copyVerb:
+	case supervise, copyVerb, squashed:
 		return runHelper(name, args, s)
 	}
 	c, found := lookup(name)
