@@ -42,10 +42,10 @@ func squashRules(numbers map[string]uint32) (rules []CallRule) {
 		"getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups",
 		"setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups",
 	})
-	for _, kind := range []uint64{unix.S_IFCHR, unix.S_IFBLK} {
-		add(ActNotify, []string{"mknod"}, Condition{1, MaskedEqual, unix.S_IFMT, kind})
-		add(ActNotify, []string{"mknodat"}, Condition{2, MaskedEqual, unix.S_IFMT, kind})
-	}
+	add(ActNotify, []string{"creat", "mkdir", "mkdirat", "symlink", "symlinkat", "mknod", "mknodat", "openat2"})
+	add(ActNotify, []string{"open"}, Condition{1, MaskedEqual, unix.O_CREAT, unix.O_CREAT})
+	add(ActNotify, []string{"openat"}, Condition{2, MaskedEqual, unix.O_CREAT, unix.O_CREAT})
+	add(ActNotify, []string{"prctl"}, Condition{0, MaskedEqual, words, unix.PR_SET_KEEPCAPS})
 	// It has the caller's user, and no other use.
 	const done = unix.Errno(0)
 	add(ActErrno(done), []string{"setrlimit"}, Condition{0, MaskedEqual, words, unix.RLIMIT_LOCKS})

@@ -98,12 +98,15 @@ func bytesOf[T unix.Stat_t | unix.Statx_t](st *T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(st)), unsafe.Sizeof(*st))
 }
 
-// await waits for a call to answer; false when there is nobody left to make one.
-func await(listener int) (bool, error) {
+// await waits for a call to answer, for so many milliseconds; false when there is
+// nobody left to make one.
+func await(listener, timeout int) (bool, error) {
 	poll := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
 	for {
-		_, err := unix.Poll(poll, -1)
+		n, err := unix.Poll(poll, timeout)
 		switch {
+		case err == nil && n == 0:
+			return false, unix.ETIMEDOUT
 		case errors.Is(err, unix.EINTR):
 		case err != nil:
 			return false, os.NewSyscallError("poll", err)

@@ -17,6 +17,21 @@ func Same(id uint32) Identity { return Identity{id, id, id, id} }
 type Credentials struct {
 	UID, GID Identity
 	Groups   string // 4 bytes each, as the machine has them
+
+	Keep    bool // PR_SET_KEEPCAPS: the next change of users leaves capabilities
+	Capable bool // it has: the process may change users as root may, until execve
+	Program string // that was executed when it said so
+}
+
+// privileged says whether a process may become anybody.
+func (c *Credentials) privileged() bool { return c.UID.Effective == 0 || c.Capable }
+
+// changed brings capabilities up to date: capabilities(7).
+func (c *Credentials) changed(before Identity) {
+	root := func(i Identity) bool { return i.Real == 0 || i.Effective == 0 || i.Saved == 0 }
+	if root(before) && !root(c.UID) {
+		c.Capable = c.Keep
+	}
 }
 
 // Groups packs a list of groups.

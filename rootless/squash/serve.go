@@ -15,6 +15,7 @@ type Server struct {
 	proc     int // the host's /proc, which is also the working directory
 	root     place
 	users    users
+	births   []birth
 	calls    map[int32]func(*call) answer
 }
 
@@ -32,9 +33,18 @@ func Serve(listener, proc int, initial Credentials) error {
 	unix.Umask(0)
 	handOver(listener)
 	s := &Server{listener: listener, proc: proc, users: users{list: []Credentials{initial}}, calls: handlers()}
+	defer s.born(0) // what was made last
 	for {
-		more, err := await(listener)
-		if err != nil || !more {
+		timeout := -1
+		if len(s.births) > 0 {
+			timeout = pause
+		}
+		more, err := await(listener, timeout)
+		switch {
+		case errors.Is(err, unix.ETIMEDOUT):
+			s.born(0)
+			continue
+		case err != nil || !more:
 			return err
 		}
 		var n notification
@@ -44,6 +54,7 @@ func Serve(listener, proc int, initial Credentials) error {
 		case err != nil:
 			return fmt.Errorf("receive a call: %w", err)
 		}
+		s.born(n.pid)
 		c := &call{notification: n, server: s}
 		a := c.answer()
 		send(listener, &response{id: n.id, value: a.value, errno: -int32(a.errno), flags: a.flags})
@@ -94,12 +105,16 @@ func (c *call) id32(i int) uint32 { return uint32(c.args[i]) }
 func handlers() map[int32]func(*call) answer {
 	const cwd = unix.AT_FDCWD
 	m := map[int32]func(*call) answer{
-		unix.SYS_FCHOWN:   func(c *call) answer { return c.chown(target{fd: c.fd(0), flags: unix.AT_EMPTY_PATH}, 1) },
-		unix.SYS_FCHOWNAT: func(c *call) answer { return c.chown(target{c.fd(0), c.args[1], uint32(c.args[4])}, 2) },
-		unix.SYS_FSTAT:    func(c *call) answer { return c.stat(target{fd: c.fd(0), flags: unix.AT_EMPTY_PATH}, 1) },
-		sysFstatat:        func(c *call) answer { return c.stat(target{c.fd(0), c.args[1], uint32(c.args[3])}, 2) },
-		unix.SYS_STATX:    func(c *call) answer { return c.statx(target{c.fd(0), c.args[1], uint32(c.args[2])}) },
-		unix.SYS_MKNODAT:  func(c *call) answer { return c.mknod(target{c.fd(0), c.args[1], 0}, 2) },
+		unix.SYS_FCHOWN:    func(c *call) answer { return c.chown(target{fd: c.fd(0), flags: unix.AT_EMPTY_PATH}, 1) },
+		unix.SYS_FCHOWNAT:  func(c *call) answer { return c.chown(target{c.fd(0), c.args[1], uint32(c.args[4])}, 2) },
+		unix.SYS_FSTAT:     func(c *call) answer { return c.stat(target{fd: c.fd(0), flags: unix.AT_EMPTY_PATH}, 1) },
+		sysFstatat:         func(c *call) answer { return c.stat(target{c.fd(0), c.args[1], uint32(c.args[3])}, 2) },
+		unix.SYS_STATX:     func(c *call) answer { return c.statx(target{c.fd(0), c.args[1], uint32(c.args[2])}) },
+		unix.SYS_MKNODAT:   func(c *call) answer { return c.make(target{c.fd(0), c.args[1], 0}, 2) },
+		unix.SYS_OPENAT:    func(c *call) answer { return c.create(target{c.fd(0), c.args[1], 0}) },
+		unix.SYS_OPENAT2:   (*call).openat2,
+		unix.SYS_MKDIRAT:   func(c *call) answer { return c.create(target{c.fd(0), c.args[1], 0}) },
+		unix.SYS_SYMLINKAT: func(c *call) answer { return c.create(target{c.fd(1), c.args[2], 0}) },
 	}
 	for number, h := range identityHandlers() {
 		m[number] = h

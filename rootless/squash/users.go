@@ -2,6 +2,8 @@ package squash
 
 import (
 	"encoding/binary"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,7 +46,31 @@ func (c *call) credentials() Credentials {
 	if unix.Prlimit(int(c.pid), unix.RLIMIT_LOCKS, nil, &limit) != nil || limit.Cur >= uint64(len(list)) {
 		return list[0]
 	}
-	return list[limit.Cur]
+	who := list[limit.Cur]
+	if (who.Keep || who.Capable) && who.Program != c.program() {
+		who.Keep, who.Capable, who.Program = false, false, ""
+	}
+	return who
+}
+
+// program tells what the caller executes from what it has executed before: by
+// where its arguments lie, which the kernel chooses anew at each execve (argument
+// arg_start of proc_pid_stat(5)).
+func (c *call) program() string {
+	const behindName, most = 45, 4096
+	fd, err := unix.Openat(c.server.proc, strconv.Itoa(int(c.pid))+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	var b [most]byte
+	n, _ := unix.Read(fd, b[:])
+	text := string(b[:max(n, 0)])
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(fields) <= behindName {
+		return ""
+	}
+	return fields[behindName]
 }
 
 // become gives the caller others.
@@ -74,9 +100,11 @@ func change(kind func(*Credentials) *Identity, ids int, do func(c *call, i *Iden
 			return failed(unix.EINVAL)
 		}
 		to := c.credentials()
-		if !do(c, kind(&to), to.UID.Effective == 0) {
+		before := to.UID
+		if !do(c, kind(&to), to.privileged()) {
 			return failed(unix.EPERM)
 		}
+		to.changed(before)
 		return c.become(to)
 	}
 }
@@ -102,7 +130,7 @@ func (c *call) tellAll(i Identity) answer {
 func setFiles(kind func(*Credentials) *Identity) func(*call) answer {
 	return func(c *call) answer {
 		to := c.credentials()
-		before := kind(&to).setFiles(to.UID.Effective == 0, c.id32(0))
+		before := kind(&to).setFiles(to.privileged(), c.id32(0))
 		_ = c.become(to)
 		return answer{value: int64(before)}
 	}
@@ -113,7 +141,7 @@ func (c *call) setGroups() answer {
 	count := int(int32(c.args[0]))
 	to := c.credentials()
 	switch {
-	case to.UID.Effective != 0:
+	case !to.privileged():
 		return failed(unix.EPERM)
 	case count < 0 || count > most:
 		return failed(unix.EINVAL)
@@ -128,6 +156,16 @@ func (c *call) setGroups() answer {
 	}
 	to.Groups = string(list)
 	return c.become(to)
+}
+
+// keep is PR_SET_KEEPCAPS, which the kernel does, too.
+func (c *call) keep() answer {
+	to := c.credentials()
+	if keep := c.args[1] == 1; keep != to.Keep {
+		to.Keep, to.Program = keep, c.program()
+		_ = c.become(to)
+	}
+	return asEver()
 }
 
 func (c *call) groups() answer {
@@ -168,5 +206,6 @@ func identityHandlers() map[int32]func(*call) answer {
 		unix.SYS_SETRESGID: change(gid, three, setAll),
 		unix.SYS_SETFSUID:  setFiles(uid),
 		unix.SYS_SETFSGID:  setFiles(gid),
+		unix.SYS_PRCTL:     (*call).keep,
 	}
 }
