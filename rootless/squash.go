@@ -50,13 +50,7 @@ func compileSquash(spec *Spec, facts *Facts, pl *Plan) error {
 // squashes says whether the root was unpacked under the one id that is mapped.
 func squashes(spec *Spec, facts *Facts, pl *Plan) bool {
 	noted, err := idmap.ParseMaps(facts.Root.IDMap)
-	return err == nil && oneID(noted) && oneID(pl.IDs.Maps) && checkSquash(spec, facts, pl) == nil
-}
-
-// oneID says that root is the only id.
-func oneID(m idmap.Maps) bool {
-	only := func(m idmap.Map) bool { return len(m) == 1 && m[0].Inside == 0 && m[0].Count == 1 }
-	return only(m.UID) && only(m.GID)
+	return err == nil && noted.RootAlone() && pl.IDs.Maps.RootAlone() && checkSquash(spec, facts, pl) == nil
 }
 
 // checkSquash refuses what would let the command at the process that answers, or
@@ -66,7 +60,7 @@ func checkSquash(spec *Spec, facts *Facts, pl *Plan) error {
 	switch {
 	case len(facts.Joined) > 0:
 		return errors.New("--squash: another container's namespaces have its owners and users\nfix: leave --squash out, or join nothing")
-	case !oneID(pl.IDs.Maps):
+	case !pl.IDs.Maps.RootAlone():
 		return errors.New("--squash makes one id look like many, and more than root's is mapped\nfix: leave it out, or say --userns single")
 	case set[ns.PID].Mode != ns.Own || set[ns.Mount].Mode != ns.Own:
 		return errors.New("--squash needs a PID and a mount namespace of its own: what answers is out of reach behind them\nfix: leave out --squash, or --pid and --mount-ns")

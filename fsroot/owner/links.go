@@ -32,6 +32,15 @@ func InodeOf(fd int) (Inode, error) {
 	return inode(&st), nil
 }
 
+// InodeAt asks for the inode that a name of an open directory has.
+func InodeAt(dir int, name string) (Inode, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return Inode{}, err
+	}
+	return inode(&st), nil
+}
+
 func inode(st *unix.Statx_t) Inode {
 	const nano = 1000000000
 	return Inode{st.Ino, uint64(st.Btime.Sec)*nano + uint64(st.Btime.Nsec)}
@@ -120,9 +129,8 @@ func links(path string) (map[Inode]bool, error) {
 		if entry.Type()&(fs.ModeSymlink|fs.ModeNamedPipe|fs.ModeSocket) == 0 {
 			continue
 		}
-		var st unix.Statx_t
-		if unix.Statx(int(dir.Fd()), entry.Name(), unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st) == nil {
-			there[inode(&st)] = true
+		if id, err := InodeAt(int(dir.Fd()), entry.Name()); err == nil {
+			there[id] = true
 		}
 	}
 	return there, nil

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/tree"
+	"bryo/idmap"
 )
 
 // Request is an image, and where it goes.
@@ -31,6 +32,9 @@ func Unpack(r Request) (*tree.Report, error) {
 		return nil, err
 	}
 	u := &unpacker{Request: r, to: tree.NewImage(r.Root, r.Limits)}
+	if maps, err := idmap.ParseMaps(r.IDMap); err == nil && maps.RootAlone() {
+		u.to.Squash, u.to.Report.Squash = true, true
+	}
 	if info.IsDir() {
 		err = u.image(directory{tree.Beneath(int(r.Image.Fd()))})
 	} else {

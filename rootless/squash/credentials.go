@@ -18,8 +18,8 @@ type Credentials struct {
 	UID, GID Identity
 	Groups   string // 4 bytes each, as the machine has them
 
-	Keep    bool // PR_SET_KEEPCAPS: the next change of users leaves capabilities
-	Capable bool // it has: the process may change users as root may, until execve
+	Keep    bool   // PR_SET_KEEPCAPS: the next change of users leaves capabilities
+	Capable bool   // it has: the process may change users as root may, until execve
 	Program string // that was executed when it said so
 }
 
