@@ -26,9 +26,9 @@ func parseSquash(text string) (rootless.SquashChoice, error) {
 // runSquash is not for people. It answers for a container whose owners and users
 // are made up:
 //
-//	bryo squash UID GID GROUP,...      who the command is
+//	bryo squash UID GID GROUP,... DEVICES      who the command is, and whether it may make those up
 func runSquash(args []string, s streams) int {
-	const operands = 3
+	const operands = 4
 	if len(args) != operands {
 		return usage(s, "bryo run --squash starts it; there is nothing to do by hand")
 	}
@@ -59,8 +59,13 @@ func answer(args []string) error {
 			return err
 		}
 	}
-	return squash.Serve(squash.ListenerFD, squash.ProcFD, squash.Credentials{
-		UID: squash.Same(uid[0]), GID: squash.Same(gid[0]), Groups: squash.Groups(groups),
+	devices, err := strconv.ParseBool(args[3])
+	if err != nil {
+		return err
+	}
+	return squash.Serve(squash.ListenerFD, squash.ProcFD, squash.Options{
+		Initial: squash.Credentials{UID: squash.Same(uid[0]), GID: squash.Same(gid[0]), Groups: squash.Groups(groups)},
+		Devices: devices,
 	})
 }
 

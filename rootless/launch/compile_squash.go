@@ -49,14 +49,17 @@ func compileAnswering(plan *rootless.Plan, fds squashFDs, errors int) *program.P
 	p.SetCloexec(program.FD(errors))
 	resetSignals(p)
 	p.Step("execute", "who answers")
-	p.ExecFD(program.FD(executable), p.Strings(squashArgs(plan.Squash)), p.Strings(nil))
+	p.ExecFD(program.FD(executable), p.Strings(squashArgs(plan)), p.Strings(nil))
 	return p
 }
 
-func squashArgs(s *rootless.Squash) []string {
+// squashArgs say who the command is. Rules of Landlock that forbid it to make files
+// would not hold for files that are made for it.
+func squashArgs(plan *rootless.Plan) []string {
+	s, devices := plan.Squash, plan.Process.Landlock.Files == 0
 	texts := make([]string, len(s.Groups))
 	for i, g := range s.Groups {
 		texts[i] = strconv.FormatUint(uint64(g), 10)
 	}
-	return []string{"bryo", "squash", strconv.FormatUint(uint64(s.UID), 10), strconv.FormatUint(uint64(s.GID), 10), strings.Join(texts, ",")}
+	return []string{"bryo", "squash", strconv.FormatUint(uint64(s.UID), 10), strconv.FormatUint(uint64(s.GID), 10), strings.Join(texts, ","), strconv.FormatBool(devices)}
 }

@@ -129,9 +129,13 @@ func (c *call) openat2() answer {
 	return c.create(target{fd: c.fd(0), path: c.args[1]})
 }
 
-// make is mknod(2): a device is a file that stands for it.
+// make is mknod(2): a device is a file that stands for it. A whiteout is none.
 func (c *call) make(t target, from int) answer {
-	if kind := c.id32(from) & unix.S_IFMT; kind == unix.S_IFCHR || kind == unix.S_IFBLK {
+	kind, number := c.id32(from)&unix.S_IFMT, c.id32(from+1)
+	if kind == unix.S_IFCHR && number != 0 || kind == unix.S_IFBLK {
+		if !c.server.devices {
+			return asEver()
+		}
 		return c.mknod(t, from)
 	}
 	return c.create(t)

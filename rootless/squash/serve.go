@@ -14,14 +14,20 @@ type Server struct {
 	listener int
 	proc     int // the host's /proc, which is also the working directory
 	root     place
+	devices  bool
 	users    users
 	births   []birth
 	calls    map[int32]func(*call) answer
 }
 
-// Serve answers until all processes with the filter are gone. Who has never
-// changed its user is initial.
-func Serve(listener, proc int, initial Credentials) error {
+// Options are what a container has.
+type Options struct {
+	Initial Credentials // of who has never changed its user
+	Devices bool        // files may be made that stand for devices
+}
+
+// Serve answers until all processes with the filter are gone.
+func Serve(listener, proc int, o Options) error {
 	// The root is this thread's own, to be that of whoever asks.
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -32,7 +38,7 @@ func Serve(listener, proc int, initial Credentials) error {
 	}
 	unix.Umask(0)
 	handOver(listener)
-	s := &Server{listener: listener, proc: proc, users: users{list: []Credentials{initial}}, calls: handlers()}
+	s := &Server{listener: listener, proc: proc, devices: o.Devices, users: users{list: []Credentials{o.Initial}}, calls: handlers()}
 	defer s.born(0) // what was made last
 	for {
 		timeout := -1
