@@ -26,6 +26,7 @@ const (
 type Squash struct {
 	Filter   confine.Seccomp
 	Killable bool // signals do not break off what is being answered
+	Nest     bool // there may be user namespaces inside, and other roots in them
 
 	// Who the command is at first.
 	UID, GID uint32
@@ -43,7 +44,7 @@ func compileSquash(spec *Spec, facts *Facts, pl *Plan) error {
 	if err != nil {
 		return fmt.Errorf("--squash: %w", err)
 	}
-	pl.Squash = &Squash{Filter: filter, Killable: facts.Kernel.Killable}
+	pl.Squash = &Squash{Filter: filter, Killable: facts.Kernel.Killable, Nest: spec.Process.Nest}
 	return nil
 }
 

@@ -26,9 +26,10 @@ func parseSquash(text string) (rootless.SquashChoice, error) {
 // runSquash is not for people. It answers for a container whose owners and users
 // are made up:
 //
-//	bryo squash UID GID GROUP,... DEVICES      who the command is, and whether it may make those up
+//	bryo squash UID GID GROUP,... DEVICES ROOT      who the command is, whether it may
+//	                                   make those up, and has one root for all
 func runSquash(args []string, s streams) int {
-	const operands = 4
+	const operands = 5
 	if len(args) != operands {
 		return usage(s, "bryo run --squash starts it; there is nothing to do by hand")
 	}
@@ -63,9 +64,13 @@ func answer(args []string) error {
 	if err != nil {
 		return err
 	}
+	oneRoot, err := strconv.ParseBool(args[4])
+	if err != nil {
+		return err
+	}
 	return squash.Serve(squash.ListenerFD, squash.ProcFD, squash.Options{
 		Initial: squash.Credentials{UID: squash.Same(uid[0]), GID: squash.Same(gid[0]), Groups: squash.Groups(groups)},
-		Devices: devices,
+		Devices: devices, OneRoot: oneRoot,
 	})
 }
 

@@ -57,9 +57,11 @@ func compileAnswering(plan *rootless.Plan, fds squashFDs, errors int) *program.P
 // would not hold for files that are made for it.
 func squashArgs(plan *rootless.Plan) []string {
 	s, devices := plan.Squash, plan.Process.Landlock.Files == 0
+	const roots = 1<<unix.CAP_SYS_CHROOT | 1<<unix.CAP_SYS_ADMIN
+	oneRoot := plan.Process.Caps&roots == 0 && !plan.Squash.Nest
 	texts := make([]string, len(s.Groups))
 	for i, g := range s.Groups {
 		texts[i] = strconv.FormatUint(uint64(g), 10)
 	}
-	return []string{"bryo", "squash", strconv.FormatUint(uint64(s.UID), 10), strconv.FormatUint(uint64(s.GID), 10), strings.Join(texts, ","), strconv.FormatBool(devices)}
+	return []string{"bryo", "squash", strconv.FormatUint(uint64(s.UID), 10), strconv.FormatUint(uint64(s.GID), 10), strings.Join(texts, ","), strconv.FormatBool(devices), strconv.FormatBool(oneRoot)}
 }

@@ -18,8 +18,8 @@ type target struct {
 	flags uint32 // AT_*
 }
 
-// place is a mounted directory.
-type place struct{ mount, device, inode uint64 }
+// mounted is a directory.
+type mounted struct{ mount, device, inode uint64 }
 
 // errElsewhere is of paths that lead to what only the kernel knows.
 const errElsewhere = unix.ELOOP
@@ -84,11 +84,15 @@ func descriptor(unsafePath string) (int32, bool) {
 
 // base opens where a relative path begins.
 func (c *call) base(fd int32) (int, error) {
-	name := "/cwd"
-	if fd != unix.AT_FDCWD {
-		name = "/fd/" + strconv.Itoa(int(fd))
+	return openat(c.server.proc, strconv.Itoa(int(c.pid))+place(fd))
+}
+
+// place is that below the caller's directory in /proc.
+func place(fd int32) string {
+	if fd == unix.AT_FDCWD {
+		return "/cwd"
 	}
-	return openat(c.server.proc, strconv.Itoa(int(c.pid))+name)
+	return "/fd/" + strconv.Itoa(int(fd))
 }
 
 func openat(dir int, name string) (int, error) {
@@ -106,9 +110,44 @@ func (c *call) lookUp(base int, unsafePath string, flags uint32) (int, error) {
 	return unix.Openat2(base, unsafePath, &how)
 }
 
+// unnoted says that nothing is noted of a file, which is so of most, after looks
+// that open nothing: where it is not sure, the file is looked up in earnest.
+func (c *call) unnoted(t target) bool {
+	unsafePath, err := c.text(t)
+	if err != nil {
+		return false
+	}
+	if _, is := descriptor(unsafePath); is {
+		return false
+	}
+	switch {
+	case path.IsAbs(unsafePath):
+		if c.takeRoot() != nil {
+			return false
+		}
+	case unsafePath == "" && t.flags&unix.AT_EMPTY_PATH == 0:
+		return true // there is no such file
+	default:
+		unsafePath = strconv.Itoa(int(c.pid)) + place(t.fd) + "/" + unsafePath
+	}
+	still, look := 0, unix.Getxattr
+	if t.flags&unix.AT_SYMLINK_NOFOLLOW != 0 {
+		still, look = unix.AT_SYMLINK_NOFOLLOW, unix.Lgetxattr
+	}
+	var value [owner.Largest]byte
+	if _, err := look(unsafePath, owner.Attribute, value[:]); err != unix.ENODATA { //nolint:errorlint // it is the kernel's
+		return err == unix.EOPNOTSUPP || err == unix.ENOENT //nolint:errorlint // the same
+	}
+	var st unix.Stat_t
+	return unix.Fstatat(unix.AT_FDCWD, unsafePath, &st, still) == nil && !listed(st.Mode)
+}
+
 // takeRoot makes the caller's root this thread's.
 func (c *call) takeRoot() error {
 	s := c.server
+	if s.oneRoot {
+		return nil
+	}
 	fd, err := openat(s.proc, strconv.Itoa(int(c.pid))+"/root")
 	if err != nil {
 		return err
@@ -118,7 +157,7 @@ func (c *call) takeRoot() error {
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_MNT_ID, &st); err != nil {
 		return err
 	}
-	root := place{st.Mnt_id, unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}
+	root := mounted{st.Mnt_id, unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}
 	if root == s.root {
 		return nil
 	}

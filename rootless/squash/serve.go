@@ -13,7 +13,8 @@ import (
 type Server struct {
 	listener int
 	proc     int // the host's /proc, which is also the working directory
-	root     place
+	root     mounted
+	oneRoot  bool
 	devices  bool
 	users    users
 	births   []birth
@@ -24,6 +25,7 @@ type Server struct {
 type Options struct {
 	Initial Credentials // of who has never changed its user
 	Devices bool        // files may be made that stand for devices
+	OneRoot bool        // nobody can have another one
 }
 
 // Serve answers until all processes with the filter are gone.
@@ -38,7 +40,7 @@ func Serve(listener, proc int, o Options) error {
 	}
 	unix.Umask(0)
 	handOver(listener)
-	s := &Server{listener: listener, proc: proc, devices: o.Devices, users: users{list: []Credentials{o.Initial}}, calls: handlers()}
+	s := &Server{listener: listener, proc: proc, devices: o.Devices, oneRoot: o.OneRoot, users: users{list: []Credentials{o.Initial}}, calls: handlers()}
 	defer s.born(0) // what was made last
 	for {
 		timeout := -1
