@@ -3,6 +3,7 @@ package owner
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -85,7 +86,7 @@ func WriteLink(path string, id Inode, n Note) error {
 	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.E2BIG) && !errors.Is(err, unix.ERANGE) {
 		return err
 	}
-	there, err := links(path)
+	there, err := links(path, old)
 	if err != nil {
 		return err
 	}
@@ -113,25 +114,36 @@ func write(path string, old []byte, id Inode, n Note, keep func(Inode) bool) err
 	return nil
 }
 
-// links are the links, pipes and sockets of a directory.
-func links(path string) (map[Inode]bool, error) {
+// links are those of old entries that a directory still has. However many others
+// it has, they are not kept in mind.
+func links(path string, old []byte) (map[Inode]bool, error) {
 	dir, err := os.Open(path) //nolint:gosec // a descriptor's
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	list, err := dir.ReadDir(-1)
-	if err != nil {
-		return nil, err
-	}
 	there := map[Inode]bool{}
-	for _, entry := range list {
-		if entry.Type()&(fs.ModeSymlink|fs.ModeNamedPipe|fs.ModeSocket) == 0 {
-			continue
+	for entry := range slices.Chunk(old, entrySize) {
+		id, _ := decode(entry)
+		there[id] = false
+	}
+	for {
+		const some = 256
+		list, err := dir.ReadDir(some)
+		for _, entry := range list {
+			if entry.Type()&(fs.ModeSymlink|fs.ModeNamedPipe|fs.ModeSocket) == 0 {
+				continue
+			}
+			id, err := InodeAt(int(dir.Fd()), entry.Name())
+			if _, noted := there[id]; err == nil && noted {
+				there[id] = true
+			}
 		}
-		if id, err := InodeAt(int(dir.Fd()), entry.Name()); err == nil {
-			there[id] = true
+		if errors.Is(err, io.EOF) {
+			return there, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
-	return there, nil
 }

@@ -39,6 +39,9 @@ func Serve(listener, proc int, o Options) error {
 		return os.NewSyscallError("fchdir", err)
 	}
 	unix.Umask(0)
+	if err := nameSelf(); err != nil {
+		return err
+	}
 	handOver(listener)
 	s := &Server{listener: listener, proc: proc, devices: o.Devices, oneRoot: o.OneRoot, users: users{list: []Credentials{o.Initial}}, calls: handlers()}
 	defer s.born(0) // what was made last
@@ -67,6 +70,17 @@ func Serve(listener, proc int, o Options) error {
 		a := c.answer()
 		send(listener, &response{id: n.id, value: a.value, errno: -int32(a.errno), flags: a.flags})
 	}
+}
+
+// nameSelf sets the name that ps shows. The working directory is /proc.
+func nameSelf() error {
+	fd, err := unix.Open("self/comm", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("open", err)
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte("bryo-squash"))
+	return os.NewSyscallError("write", err)
 }
 
 // answer is what becomes of a call.
