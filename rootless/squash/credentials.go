@@ -26,7 +26,8 @@ type Credentials struct {
 // privileged says whether a process may become anybody.
 func (c *Credentials) privileged() bool { return c.UID.Effective == 0 || c.Capable }
 
-// changed brings capabilities up to date: capabilities(7).
+// changed brings capabilities up to date: capabilities(7). Those that were kept have
+// to be raised once more, which is not asked about: it is taken for done.
 func (c *Credentials) changed(before Identity) {
 	root := func(i Identity) bool { return i.Real == 0 || i.Effective == 0 || i.Saved == 0 }
 	if root(before) && !root(c.UID) {
