@@ -117,7 +117,7 @@ func write(path string, old []byte, id Inode, n Note, keep func(Inode) bool) err
 // links are those of old entries that a directory still has. However many others
 // it has, they are not kept in mind.
 func links(path string, old []byte) (map[Inode]bool, error) {
-	dir, err := os.Open(path) //nolint:gosec // a descriptor's
+	dir, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

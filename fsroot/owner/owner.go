@@ -99,7 +99,7 @@ func Write(path string, n Note) error {
 		return unix.Setxattr(path, Attribute, n.Encode(), 0)
 	}
 	err := unix.Removexattr(path, Attribute)
-	if err == unix.ENODATA { //nolint:errorlint // it is the kernel's
+	if err == unix.ENODATA {
 		return nil
 	}
 	return err

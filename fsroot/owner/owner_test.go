@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -133,7 +134,7 @@ func TestLinksThatAreGone(t *testing.T) {
 	path, fd := directory(t)
 	const many = 3 * mostEntries / 2
 	for i := range many {
-		name := fmt.Sprint(i % 2)
+		name := strconv.Itoa(i % 2)
 		_ = os.Remove(path + "/" + name)
 		if err := unix.Symlinkat("x", fd, name); err != nil {
 			t.Fatal(err)

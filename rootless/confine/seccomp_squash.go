@@ -16,16 +16,20 @@ func SquashFilter() (Seccomp, error) {
 	if _, err := Native(); err != nil {
 		return Seccomp{}, err
 	}
+	program, err := squashProgram(runtime.GOARCH)
+	return Seccomp{Profile: "squash", Filter: encode(program)}, err
+}
+
+func squashProgram(machine string) ([]unix.SockFilter, error) {
 	var filters []Filter
-	for i, abi := range abisOf(runtime.GOARCH) {
+	for i, abi := range abisOf(machine) {
 		f := Filter{Architecture: abi.architecture, Default: ActAllow}
 		if i == 0 {
 			f.Rules = squashRules(abi.numbers())
 		}
 		filters = append(filters, f)
 	}
-	program, err := Compile(filters...)
-	return Seccomp{Profile: "squash", Filter: encode(program)}, err
+	return Compile(filters...)
 }
 
 func squashRules(numbers map[string]uint32) (rules []CallRule) {

@@ -43,7 +43,7 @@ func compileAnswering(plan *rootless.Plan, fds squashFDs, errors int) *program.P
 	p.Step("enter", "the container")
 	p.Syscall(unix.SYS_SETNS, program.FD(fds.inside), program.Num(plan.Inside()&^(ns.PID.CloneFlag()|ns.Time.CloneFlag())))
 	confine.NoNewPrivs(p)
-	confine.DropBounding(p, plan.Process.Caps|squash.Caps)
+	confine.DropBounding(p, confine.Caps(squash.Caps(uint64(plan.Process.Caps))))
 	arrange(p, []place{{fds.listener, squash.ListenerFD}, {fds.proc, squash.ProcFD}, {fds.executable, executable}}, errors)
 	p.SetCloexec(program.FD(executable))
 	p.SetCloexec(program.FD(errors))

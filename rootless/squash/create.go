@@ -77,7 +77,7 @@ func (c *call) inherit(b *birth, who *Credentials) bool {
 	if b.note == (owner.Note{}) {
 		return false
 	}
-	return unix.Fstatat(b.dir, b.name, &st, unix.AT_SYMLINK_NOFOLLOW) == unix.ENOENT //nolint:errorlint // it is the kernel's
+	return unix.Fstatat(b.dir, b.name, &st, unix.AT_SYMLINK_NOFOLLOW) == unix.ENOENT
 }
 
 // born notes the owners of files that have been made meanwhile; by is who is known

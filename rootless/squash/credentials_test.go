@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -30,65 +29,57 @@ func TestAsTheKernel(t *testing.T) {
 
 // kind is users, or groups.
 type kind struct {
-	set, setReal, setAll, setFiles, tell uintptr
-	of                                   func(*Credentials) *Identity
+	set, setReal, setAll, setFiles uintptr
+	tell                           func() (r, e, s int)
+	of                             func(*Credentials) *Identity
 }
 
 func kinds() []kind {
 	return []kind{
-		{unix.SYS_SETUID, unix.SYS_SETREUID, unix.SYS_SETRESUID, unix.SYS_SETFSUID, unix.SYS_GETRESUID, func(c *Credentials) *Identity { return &c.UID }},
-		{unix.SYS_SETGID, unix.SYS_SETREGID, unix.SYS_SETRESGID, unix.SYS_SETFSGID, unix.SYS_GETRESGID, func(c *Credentials) *Identity { return &c.GID }},
+		{unix.SYS_SETUID, unix.SYS_SETREUID, unix.SYS_SETRESUID, unix.SYS_SETFSUID, unix.Getresuid, func(c *Credentials) *Identity { return &c.UID }},
+		{unix.SYS_SETGID, unix.SYS_SETREGID, unix.SYS_SETRESGID, unix.SYS_SETFSGID, unix.Getresgid, func(c *Credentials) *Identity { return &c.GID }},
 	}
 }
 
 // live makes random calls, and says where package squash would have answered otherwise.
 func live(random *rand.Rand, calls int) string {
-	ids := []uint32{0, 33, 42, uint32(os.Getuid()), noID}
-	some := func() uint32 { return ids[random.IntN(len(ids))] }
 	c := Credentials{UID: Same(uint32(os.Getuid())), GID: Same(uint32(os.Getgid()))}
 	for range calls {
-		k := kinds()[random.IntN(2)]
-		a, b, s := some(), some(), some()
+		k := &kinds()[random.IntN(2)]
 		before, i := c.UID, k.of(&c)
-		privileged := c.privileged()
-		var errno unix.Errno
-		var may bool
-		switch random.IntN(4) {
-		case 0:
-			_, _, errno = unix.RawSyscall(k.set, uintptr(a), 0, 0)
-			may = a != noID && i.set(privileged, a)
-		case 1:
-			_, _, errno = unix.RawSyscall(k.setReal, uintptr(a), uintptr(b), 0)
-			may = i.setReal(privileged, a, b)
-		case 2:
-			if b == noID {
-				continue // since Linux 6.2 it may leave the one of files alone
-			}
-			_, _, errno = unix.RawSyscall(k.setAll, uintptr(a), uintptr(b), uintptr(s))
-			may = i.setAll(privileged, a, b, s)
-		default:
-			old, _, _ := unix.RawSyscall(k.setFiles, uintptr(a), 0, 0)
-			if told := i.setFiles(privileged, a); uint32(old) != told {
-				return "another user of files"
-			}
-			may = true
-		}
+		errno, may := k.call(random, i, c.privileged())
 		if may {
 			c.changed(before)
 		}
 		if may != (errno == 0) {
 			return "the kernel says " + errno.Error()
 		}
-		if got := told(k.tell); got != [3]uint32{i.Real, i.Effective, i.Saved} {
+		if r, e, s := k.tell(); uint32(r) != i.Real || uint32(e) != i.Effective || uint32(s) != i.Saved {
 			return "the kernel has other ids"
 		}
 	}
 	return ""
 }
 
-func told(call uintptr) (ids [3]uint32) {
-	_, _, _ = unix.RawSyscall(call, uintptr(unsafe.Pointer(&ids[0])), uintptr(unsafe.Pointer(&ids[1])), uintptr(unsafe.Pointer(&ids[2])))
-	return ids
+// call makes one, and says what the kernel and package squash say of it.
+func (k *kind) call(random *rand.Rand, i *Identity, privileged bool) (errno unix.Errno, may bool) {
+	ids := []uint32{0, 33, 42, uint32(os.Getuid()), noID}
+	some := func(of int) uint32 { return ids[random.IntN(of)] }
+	a, b, s := some(len(ids)), some(len(ids)), some(len(ids))
+	switch random.IntN(4) {
+	case 0:
+		_, _, errno = unix.RawSyscall(k.set, uintptr(a), 0, 0)
+		return errno, a != noID && i.set(privileged, a)
+	case 1:
+		_, _, errno = unix.RawSyscall(k.setReal, uintptr(a), uintptr(b), 0)
+		return errno, i.setReal(privileged, a, b)
+	case 2:
+		b = some(len(ids) - 1) // without one, the one of files is left alone since Linux 6.2
+		_, _, errno = unix.RawSyscall(k.setAll, uintptr(a), uintptr(b), uintptr(s))
+		return errno, i.setAll(privileged, a, b, s)
+	}
+	old, _, _ := unix.RawSyscall(k.setFiles, uintptr(a), 0, 0)
+	return 0, uint32(old) == i.setFiles(privileged, a)
 }
 
 func TestMayChown(t *testing.T) {

@@ -91,14 +91,7 @@ func (c *call) chown(t target, from int) answer {
 	if who := c.credentials(); !who.mayChown(n, uid, gid) {
 		return failed(unix.EPERM)
 	}
-	to := n
-	if uid != noID {
-		to.UID = uid
-	}
-	if gid != noID {
-		to.GID = gid
-	}
-	if to != n {
+	if to := given(n, uid, gid); to != n {
 		if err := c.setNote(fd, st.Mode, to); err != nil {
 			return failed(err)
 		}
@@ -110,6 +103,17 @@ func (c *call) chown(t target, from int) answer {
 		return failed(err)
 	}
 	return answer{}
+}
+
+// given is a note with other owners.
+func given(n owner.Note, uid, gid uint32) owner.Note {
+	if uid != noID {
+		n.UID = uid
+	}
+	if gid != noID {
+		n.GID = gid
+	}
+	return n
 }
 
 // mknod makes a file that stands for a device; from is the argument that has the

@@ -21,9 +21,6 @@ type target struct {
 // mounted is a directory.
 type mounted struct{ mount, device, inode uint64 }
 
-// errElsewhere is of paths that lead to what only the kernel knows.
-const errElsewhere = unix.ELOOP
-
 // text reads the path; "" is the descriptor itself.
 func (c *call) text(t target) (string, error) {
 	if t.path == 0 {

@@ -3,6 +3,7 @@ package squash
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 
@@ -138,11 +139,7 @@ func handlers() map[int32]func(*call) answer {
 		unix.SYS_MKDIRAT:   func(c *call) answer { return c.create(target{c.fd(0), c.args[1], 0}) },
 		unix.SYS_SYMLINKAT: func(c *call) answer { return c.create(target{c.fd(1), c.args[2], 0}) },
 	}
-	for number, h := range identityHandlers() {
-		m[number] = h
-	}
-	for number, h := range oldHandlers(cwd) {
-		m[number] = h
-	}
+	maps.Copy(m, identityHandlers())
+	maps.Copy(m, oldHandlers(cwd))
 	return m
 }
