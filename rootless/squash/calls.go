@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -102,8 +103,13 @@ func bytesOf[T unix.Stat_t | unix.Statx_t](st *T) []byte {
 // nobody left to make one.
 func await(listener, timeout int) (bool, error) {
 	poll := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
+	var until *unix.Timespec
+	if timeout >= 0 {
+		t := unix.NsecToTimespec(int64(timeout) * int64(time.Millisecond))
+		until = &t
+	}
 	for {
-		n, err := unix.Poll(poll, timeout)
+		n, err := unix.Ppoll(poll, until, nil)
 		switch {
 		case err == nil && n == 0:
 			return false, unix.ETIMEDOUT

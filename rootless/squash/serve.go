@@ -40,9 +40,6 @@ func Serve(listener, proc int, o Options) error {
 		return os.NewSyscallError("fchdir", err)
 	}
 	unix.Umask(0)
-	if err := nameSelf(); err != nil {
-		return err
-	}
 	handOver(listener)
 	s := &Server{listener: listener, proc: proc, devices: o.Devices, oneRoot: o.OneRoot, users: users{list: []Credentials{o.Initial}}, calls: handlers()}
 	defer s.born(0) // what was made last
@@ -73,9 +70,9 @@ func Serve(listener, proc int, o Options) error {
 	}
 }
 
-// nameSelf sets the name that ps shows. The working directory is /proc.
-func nameSelf() error {
-	fd, err := unix.Open("self/comm", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+// NameSelf sets the name that ps shows.
+func NameSelf(proc int) error {
+	fd, err := unix.Openat(proc, "self/comm", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return os.NewSyscallError("open", err)
 	}
