@@ -33,10 +33,14 @@ func TestSquash(t *testing.T) {
 		{"nonsense is noted", both(one, noted("0:x")), squashed, "no, 0:0"},
 		{"no ranges", both(noted(single), func(_ *Spec, f *Facts) { f.UIDs, f.GIDs = nil, nil }), squashed, root},
 		{"such a root, and the host's processes", both(one, noted(single), func(s *Spec, _ *Facts) { s.Namespaces[ns.PID].Mode = ns.Host }), squashed, "no, 0:0"},
-		{"another user, who is not in the map", both(one, on, func(s *Spec, _ *Facts) { s.Process.User = "ann" }), squashed,
-			"1000:1000 [29 70000], killable false, and in truth 0:0 []"},
-		{"a kernel that can", both(one, on, func(_ *Spec, f *Facts) { f.Kernel.Killable = true }), squashed,
-			"0:0 [], killable true, and in truth 0:0 []"},
+		{
+			"another user, who is not in the map", both(one, on, func(s *Spec, _ *Facts) { s.Process.User = "ann" }), squashed,
+			"1000:1000 [29 70000], killable false, and in truth 0:0 []",
+		},
+		{
+			"a kernel that can", both(one, on, func(_ *Spec, f *Facts) { f.Kernel.Killable = true }), squashed,
+			"0:0 [], killable true, and in truth 0:0 []",
+		},
 	})
 	for name, change := range map[string]func(*Spec, *Facts){
 		"more ids":             func(*Spec, *Facts) {},

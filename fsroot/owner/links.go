@@ -47,10 +47,9 @@ func inode(st *unix.Statx_t) Inode {
 	return Inode{st.Ino, uint64(st.Btime.Sec)*nano + uint64(st.Btime.Nsec)}
 }
 
-// ReadLink reads the note of a link, a pipe or a socket. path leads to the
-// directory that it is in.
-func ReadLink(path string, id Inode) (Note, bool) {
-	for entry := range slices.Chunk(entries(path), entrySize) {
+// ReadLink reads the note of a link, a pipe or a socket that is in this directory.
+func (f File) ReadLink(id Inode) (Note, bool) {
+	for entry := range slices.Chunk(f.entries(), entrySize) {
 		if of, n := decode(entry); of == id {
 			return n, true
 		}
@@ -58,9 +57,9 @@ func ReadLink(path string, id Inode) (Note, bool) {
 	return Note{}, false
 }
 
-func entries(path string) []byte {
+func (f File) entries() []byte {
 	value := make([]byte, mostEntries*entrySize)
-	n, err := unix.Getxattr(path, linksAttribute, value)
+	n, err := f.get(linksAttribute, value)
 	if err != nil {
 		return nil
 	}
@@ -80,20 +79,20 @@ func encode(list []byte, id Inode, n Note) []byte {
 
 // WriteLink notes it, or takes the note away if it is that of none. Where there is
 // no room left, the notes of files that are no longer in the directory go.
-func WriteLink(path string, id Inode, n Note) error {
-	old := entries(path)
-	err := write(path, old, id, n, func(Inode) bool { return true })
+func (f File) WriteLink(id Inode, n Note) error {
+	old := f.entries()
+	err := f.write(old, id, n, func(Inode) bool { return true })
 	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.E2BIG) && !errors.Is(err, unix.ERANGE) {
 		return err
 	}
-	there, err := links(path, old)
+	there, err := f.links(old)
 	if err != nil {
 		return err
 	}
-	return write(path, old, id, n, func(other Inode) bool { return there[other] })
+	return f.write(old, id, n, func(other Inode) bool { return there[other] })
 }
 
-func write(path string, old []byte, id Inode, n Note, keep func(Inode) bool) error {
+func (f File) write(old []byte, id Inode, n Note, keep func(Inode) bool) error {
 	list := make([]byte, 0, len(old)+entrySize)
 	for entry := range slices.Chunk(old, entrySize) {
 		if of, _ := decode(entry); of != id && keep(of) {
@@ -107,20 +106,25 @@ func write(path string, old []byte, id Inode, n Note, keep func(Inode) bool) err
 	case len(list) > mostEntries*entrySize:
 		return unix.ENOSPC
 	case len(list) > 0:
-		return unix.Setxattr(path, linksAttribute, list, 0)
+		return f.set(linksAttribute, list)
 	case len(old) > 0:
-		return unix.Removexattr(path, linksAttribute)
+		return f.remove(linksAttribute)
 	}
 	return nil
 }
 
 // links are those of old entries that a directory still has. However many others
 // it has, they are not kept in mind.
-func links(path string, old []byte) (map[Inode]bool, error) {
-	dir, err := os.Open(path)
+func (f File) links(old []byte) (map[Inode]bool, error) {
+	at, path := f.fd, "."
+	if f.path != "" {
+		at, path = unix.AT_FDCWD, f.path
+	}
+	fd, err := unix.Openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
+	dir := os.NewFile(uintptr(fd), path)
 	defer dir.Close()
 	there := map[Inode]bool{}
 	for entry := range slices.Chunk(old, entrySize) {
@@ -134,7 +138,7 @@ func links(path string, old []byte) (map[Inode]bool, error) {
 			if entry.Type()&(fs.ModeSymlink|fs.ModeNamedPipe|fs.ModeSocket) == 0 {
 				continue
 			}
-			id, err := InodeAt(int(dir.Fd()), entry.Name())
+			id, err := InodeAt(fd, entry.Name())
 			if _, noted := there[id]; err == nil && noted {
 				there[id] = true
 			}

@@ -82,11 +82,44 @@ func Parse(unsafe []byte) (n Note, ok bool) {
 // maxID is the largest id that there is: the one above means none.
 const maxID = 1<<32 - 2
 
-// Read reads the note of a regular file or a directory, by a path that leads to
-// it and no further, as /proc/self/fd/3.
-func Read(path string) (Note, bool) {
+// File is one that carries attributes.
+type File struct {
+	fd   int
+	path string // "" for fd itself
+}
+
+// Opened is a file that is open for reading or writing.
+func Opened(fd int) File { return File{fd: fd} }
+
+// At is the file that a path leads to, as /proc/self/fd/3 does to one of which a
+// descriptor without access is there.
+func At(path string) File { return File{path: path} }
+
+func (f File) get(name string, value []byte) (int, error) {
+	if f.path == "" {
+		return unix.Fgetxattr(f.fd, name, value)
+	}
+	return unix.Getxattr(f.path, name, value)
+}
+
+func (f File) set(name string, value []byte) error {
+	if f.path == "" {
+		return unix.Fsetxattr(f.fd, name, value, 0)
+	}
+	return unix.Setxattr(f.path, name, value, 0)
+}
+
+func (f File) remove(name string) error {
+	if f.path == "" {
+		return unix.Fremovexattr(f.fd, name)
+	}
+	return unix.Removexattr(f.path, name)
+}
+
+// Read reads the note of a regular file or a directory.
+func (f File) Read() (Note, bool) {
 	var value [Largest]byte
-	n, err := unix.Getxattr(path, Attribute, value[:])
+	n, err := f.get(Attribute, value[:])
 	if err != nil {
 		return Note{}, false
 	}
@@ -94,11 +127,11 @@ func Read(path string) (Note, bool) {
 }
 
 // Write notes it, or takes the note away if it is that of none.
-func Write(path string, n Note) error {
+func (f File) Write(n Note) error {
 	if n != (Note{}) {
-		return unix.Setxattr(path, Attribute, n.Encode(), 0)
+		return f.set(Attribute, n.Encode())
 	}
-	err := unix.Removexattr(path, Attribute)
+	err := f.remove(Attribute)
 	if err == unix.ENODATA {
 		return nil
 	}

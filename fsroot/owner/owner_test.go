@@ -56,7 +56,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // directory is one that has attributes of users.
-func directory(t *testing.T) (path string, fd int) {
+func directory(t *testing.T) (file File, path string, fd int) {
 	t.Helper()
 	dir := t.TempDir()
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -65,25 +65,26 @@ func directory(t *testing.T) (path string, fd int) {
 	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
 	path = fmt.Sprintf("/proc/self/fd/%d", fd)
-	if err := Write(path, Note{UID: 1}); errors.Is(err, unix.EOPNOTSUPP) {
+	file = At(path)
+	if err := file.Write(Note{UID: 1}); errors.Is(err, unix.EOPNOTSUPP) {
 		t.Skip("the file system has no attributes of users")
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	return path, fd
+	return file, path, fd
 }
 
 func TestAttribute(t *testing.T) {
-	path, _ := directory(t)
-	if n, noted := Read(path); !noted || n != (Note{UID: 1}) {
+	file, _, _ := directory(t)
+	if n, noted := file.Read(); !noted || n != (Note{UID: 1}) {
 		t.Errorf("%v, %v", n, noted)
 	}
 	for range 2 {
-		if err := Write(path, Note{}); err != nil {
+		if err := file.Write(Note{}); err != nil {
 			t.Error(err)
 		}
 	}
-	if n, noted := Read(path); noted {
+	if n, noted := file.Read(); noted {
 		t.Errorf("%v is left", n)
 	}
 }
@@ -91,7 +92,7 @@ func TestAttribute(t *testing.T) {
 // What a link is noted with goes with it to another name, and a new link has none
 // of an old one's.
 func TestLinks(t *testing.T) {
-	path, fd := directory(t)
+	file, path, fd := directory(t)
 	link := func(name string) Inode {
 		t.Helper()
 		if err := unix.Symlinkat("x", fd, name); err != nil {
@@ -105,7 +106,7 @@ func TestLinks(t *testing.T) {
 	}
 	a, b := link("a"), link("b")
 	for id, n := range map[Inode]Note{a: {UID: 5, GID: 7}, b: {GID: 1}} {
-		if err := WriteLink(path, id, n); err != nil {
+		if err := file.WriteLink(id, n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -113,14 +114,14 @@ func TestLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	moved, _ := InodeAt(fd, "c")
-	if n, noted := ReadLink(path, moved); !noted || n != (Note{UID: 5, GID: 7}) {
+	if n, noted := file.ReadLink(moved); !noted || n != (Note{UID: 5, GID: 7}) {
 		t.Errorf("%v, %v", n, noted)
 	}
-	if n, noted := ReadLink(path, Inode{a.Number, a.Birth + 1}); noted {
+	if n, noted := file.ReadLink(Inode{a.Number, a.Birth + 1}); noted {
 		t.Errorf("another inode has %v", n)
 	}
 	for id := range map[Inode]bool{a: true, b: true} {
-		if err := WriteLink(path, id, Note{}); err != nil {
+		if err := file.WriteLink(id, Note{}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -131,7 +132,7 @@ func TestLinks(t *testing.T) {
 
 // A directory in which links come and go has room for those that are there.
 func TestLinksThatAreGone(t *testing.T) {
-	path, fd := directory(t)
+	file, path, fd := directory(t)
 	const many = 3 * mostEntries / 2
 	for i := range many {
 		name := strconv.Itoa(i % 2)
@@ -141,12 +142,12 @@ func TestLinksThatAreGone(t *testing.T) {
 		}
 		id, err := InodeAt(fd, name)
 		if err == nil {
-			err = WriteLink(path, id, Note{UID: uint32(i + 1)})
+			err = file.WriteLink(id, Note{UID: uint32(i + 1)})
 		}
 		if err != nil {
 			t.Fatalf("link %d: %v", i, err)
 		}
-		if n, _ := ReadLink(path, id); n.UID != uint32(i+1) {
+		if n, _ := file.ReadLink(id); n.UID != uint32(i+1) {
 			t.Fatalf("link %d has %v", i, n)
 		}
 	}

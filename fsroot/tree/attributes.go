@@ -97,7 +97,7 @@ func (m *Image) disownAt(name string, h *tar.Header) {
 	m.Report.Foreign++
 	id, err := owner.InodeAt(m.at.fd, name)
 	if err == nil {
-		err = owner.WriteLink(fmt.Sprintf("/proc/self/fd/%d", m.at.fd), id, owner.Note{UID: uint32(h.Uid), GID: uint32(h.Gid)})
+		err = owner.Opened(m.at.fd).WriteLink(id, owner.Note{UID: uint32(h.Uid), GID: uint32(h.Gid)})
 	}
 	if err != nil {
 		m.Report.Unrecorded++

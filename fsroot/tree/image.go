@@ -354,7 +354,7 @@ func (m *Image) makeDevice(h *tar.Header, name string) error {
 	}
 	n := owner.Note{UID: uint32(h.Uid), GID: uint32(h.Gid), Kind: kind, Device: unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))}
 	const bits = 0o777
-	_ = unix.Fsetxattr(fd, owner.Attribute, n.Encode(), 0) // the root has a list of devices, too
+	_ = owner.Opened(fd).Write(n) // the root has a list of devices, too
 	return errors.Join(unix.Fchmod(fd, uint32(h.Mode)&bits), unix.UtimesNanoAt(fd, "", times(h), unix.AT_EMPTY_PATH), unix.Close(fd))
 }
 

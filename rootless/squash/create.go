@@ -106,13 +106,13 @@ func (s *Server) adopt(b *birth) bool {
 		return true
 	}
 	if carries(st.Mode) {
-		if _, noted := owner.Read(own(fd)); !noted {
-			_ = owner.Write(own(fd), b.note)
+		if _, noted := owner.At(own(fd)).Read(); !noted {
+			_ = owner.At(own(fd)).Write(b.note)
 		}
 		return true
 	}
 	if id, err := owner.InodeOf(fd); err == nil && listed(st.Mode) {
-		_ = owner.WriteLink(own(b.dir), id, b.note)
+		_ = owner.At(own(b.dir)).WriteLink(id, b.note)
 	}
 	return true
 }

@@ -145,7 +145,7 @@ func (c *call) mknod(t target, from int) answer {
 		return failed(err)
 	}
 	defer unix.Close(fd)
-	if err := owner.Write(own(fd), owner.Note{Kind: mode & unix.S_IFMT, Device: device}); err != nil {
+	if err := owner.At(own(fd)).Write(owner.Note{Kind: mode & unix.S_IFMT, Device: device}); err != nil {
 		return failed(errors.Join(err, unix.Unlinkat(at, name, 0)))
 	}
 	return answer{}

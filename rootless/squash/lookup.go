@@ -189,7 +189,7 @@ func listed(mode uint32) bool {
 // note reads what is noted of an open file.
 func (c *call) note(fd int, mode uint32) (owner.Note, bool) {
 	if carries(mode) {
-		return owner.Read(own(fd))
+		return owner.At(own(fd)).Read()
 	}
 	if !listed(mode) {
 		return owner.Note{}, false
@@ -199,20 +199,20 @@ func (c *call) note(fd int, mode uint32) (owner.Note, bool) {
 		return owner.Note{}, false
 	}
 	defer unix.Close(dir)
-	return owner.ReadLink(own(dir), id)
+	return owner.At(own(dir)).ReadLink(id)
 }
 
 // setNote notes it.
 func (c *call) setNote(fd int, mode uint32, n owner.Note) error {
 	if carries(mode) {
-		return owner.Write(own(fd), n)
+		return owner.At(own(fd)).Write(n)
 	}
 	dir, id, err := c.above(fd)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(dir)
-	return owner.WriteLink(own(dir), id, n)
+	return owner.At(own(dir)).WriteLink(id, n)
 }
 
 // above opens the directory that an open file is in.
