@@ -29,7 +29,8 @@ DIRECTORY is made, or is empty.
 
 Files belong to the users of the image, in your map of ids, and have their modes, times, extended attributes and capabilities.
 Owners that are not in the map are noted in user.rootlesscontainers.
-Devices cannot be made without root: they are left out, and noted.
+Devices cannot be made without root: they are left out, and noted; where root is the only id, empty files stand for them.
+Of these and such owners bryo run --squash makes what they are meant to be, by itself for a root unpacked under one id.
 On an error nothing is left.`
 
 func unpackExamples() []string {

@@ -8,6 +8,7 @@ package owner
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"golang.org/x/sys/unix"
 )
@@ -132,7 +133,7 @@ func (f File) Write(n Note) error {
 		return f.set(Attribute, n.Encode())
 	}
 	err := f.remove(Attribute)
-	if err == unix.ENODATA {
+	if errors.Is(err, unix.ENODATA) {
 		return nil
 	}
 	return err
