@@ -19,6 +19,10 @@
 // than what the command may do. When it is killed, the calls are not there any
 // more (ENOSYS).
 //
+// Until a question is read, and before Linux 5.19 until it is answered, a signal
+// breaks the call off, as it does those that wait: it is made again (SA_RESTART), which
+// all but mknod(2) bear, or fails with EINTR.
+//
 // LD_PRELOAD, as fakeroot(1) has it, does not reach static programs and is lost
 // with the environment; ptrace(2), as PRoot has it, stops each process at every
 // signal and execve besides. With seccomp all other calls cost nothing.
