@@ -72,3 +72,9 @@ func (m Map) at(inside uint32) int {
 	}
 	return -1
 }
+
+// RootAlone says that root inside is the only id.
+func (m Maps) RootAlone() bool {
+	alone := func(m Map) bool { return len(m) == 1 && m[0].Inside == 0 && m[0].Count == 1 }
+	return alone(m.UID) && alone(m.GID)
+}

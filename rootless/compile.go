@@ -34,7 +34,7 @@ func Compile(spec *Spec, facts *Facts) (*Plan, error) {
 		BestEffort: spec.BestEffort,
 	}
 	pl.OOMScore = raised(facts.OOMScore)
-	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileNames, compileNetwork, compileRoot, compileLimits, compileProcess, compileLandlock} {
+	for _, decide := range []func(*Spec, *Facts, *Plan) error{compileIDs, compileSquash, compileNames, compileNetwork, compileRoot, compileLimits, compileProcess, compileLandlock} {
 		if err := decide(spec, facts, pl); err != nil {
 			return nil, err
 		}

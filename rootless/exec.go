@@ -41,6 +41,10 @@ func CompileExec(spec *Spec, pl *Plan, exec *ExecSpec, facts *Facts) (*Plan, err
 		OOMScore: raised(facts.OOMScore),
 	}
 	to.Root.Host = pl.Root.Host
+	if pl.Squash != nil {
+		squash := *pl.Squash
+		to.Squash = &squash
+	}
 	if pl.Cgroup.On() {
 		var err error
 		if to.Cgroup, err = pl.Cgroup.Enter(&facts.Cgroup); err != nil {

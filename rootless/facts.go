@@ -58,6 +58,7 @@ type Kernel struct {
 	Landlock     int  // version of its interface, 0 for none: landlock(7)
 	NoNewPrivs   bool // bryo itself has it already, and cannot give it up: prctl(2)
 	CountsInside bool // RLIMIT_NPROC counts by user namespace, 5.14
+	Killable     bool // calls that are being answered are not broken off by signals, 5.19
 }
 
 // RootFacts is what the root file system holds.

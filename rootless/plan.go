@@ -24,6 +24,7 @@ type Plan struct {
 	Hostname   string // "" leaves the host's
 	Domainname string
 	Process    Process
+	Squash     *Squash `json:",omitempty"` // one id looks like many; nil for no
 	Cgroup     cgroup.Plan
 	OOMScore   int `json:",omitempty"` // oom_score_adj that all of it gets; 0 leaves it
 	Labels     []string

@@ -22,6 +22,10 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 	if err != nil {
 		return err
 	}
+	env := account
+	if pl.Squash != nil {
+		account = pl.Squash.take(account)
+	}
 	p := &pl.Process
 	*p = Process{
 		UID: account.UID, GID: account.GID, Groups: account.Groups, SetGroups: pl.IDs.Setgroups, Dir: spec.Process.Dir,
@@ -58,7 +62,7 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 	if err != nil {
 		return err
 	}
-	p.Env = environment(spec, pl, account)
+	p.Env = environment(spec, pl, env)
 	return command(spec, facts, p)
 }
 
@@ -123,7 +127,7 @@ func account(spec *Spec, facts *Facts, pl *Plan) (Account, error) {
 		}
 	}
 	a, err := Look(facts.Root.Passwd, facts.Root.Group, user, spec.Process.Groups)
-	if err != nil {
+	if err != nil || pl.Squash != nil {
 		return a, err
 	}
 	if !pl.IDs.Maps.UID.Covers(a.UID) {

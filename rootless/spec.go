@@ -29,6 +29,7 @@ type Spec struct {
 	Domainname string
 	Labels     []string // KEY=VALUE
 	BestEffort bool     // go without a control that the kernel refuses
+	Squash     SquashChoice
 }
 
 // NetSpec is how a network namespace of the container's own is connected.

@@ -45,6 +45,8 @@ func floors() []layer {
 		{pkg: "rootless/logs", floor: 1, only: []string{"golang.org/x/sys"}},
 		{pkg: "rootless/tty", floor: 1},
 
+		{pkg: "fsroot/owner", floor: 1, only: []string{"golang.org/x/sys"}},
+
 		{pkg: "fsroot", floor: 2},
 		{pkg: "fsroot/order", floor: 2, only: []string{}},
 		{pkg: "rootless/confine", floor: 2},
@@ -63,6 +65,8 @@ func floors() []layer {
 		{pkg: "fsroot/tree", floor: 2.25, users: append(images, "cmd/bryo", "fsroot/unpack"), only: []string{"golang.org/x/sys"}},
 		{pkg: "fsroot/fetch", floor: 2.25, users: []string{"cmd/bryo", "cmd/bryo-image", "fsroot/registry"}, only: []string{}},
 		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo", "rootless", "rootless/host", "fsroot/registry"), only: []string{"golang.org/x/sys"}},
+
+		{pkg: "rootless/squash", floor: 2, users: []string{"cmd/bryo", "rootless/launch"}, only: []string{"golang.org/x/sys"}},
 
 		{pkg: "rootless", floor: 3},
 
@@ -94,7 +98,7 @@ func confinements() []confined {
 		{"github.com/spf13/pflag", []string{"cmd/*/*.go"}},
 		{"github.com/rootless-containers/rootlesskit", []string{"idmap/*.go", "netslirp/ports/*.go", "cmd/*/*.go"}},
 		{"github.com/godbus/dbus", []string{"cmd/bryo-cgroup/*.go"}},
-		{"unsafe", []string{"rootless/program/*.go", "netslirp/stack/calls.go", "netslirp/loop/calls.go", "rootless/confine/self.go"}},
+		{"unsafe", []string{"rootless/program/*.go", "netslirp/stack/calls.go", "netslirp/loop/calls.go", "rootless/squash/calls.go", "rootless/confine/self.go"}},
 	}
 }
 

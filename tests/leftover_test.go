@@ -22,6 +22,7 @@ func victims() []way {
 	return []way{
 		{name: "one process"},
 		{name: "one id", flags: []string{"--userns", "single"}},
+		{name: "one id that looks like many", flags: []string{"--userns", "single", "--squash"}},
 		{name: "another user", flags: []string{"-u", "1000"}},
 		{name: "command is PID 1", flags: []string{"--as-pid-1"}},
 		{name: "terminal", flags: []string{"-t"}, stays: true},

@@ -82,6 +82,7 @@ const (
 	supervise   = "supervise"
 	copyVerb    = "copy"
 	discardVerb = "discard"
+	squashed    = "squash"
 )
 
 func runHelper(name string, args []string, s streams) int {
@@ -90,6 +91,8 @@ func runHelper(name string, args []string, s streams) int {
 		return runSupervise(args, s)
 	case discardVerb:
 		return runDiscard(args, s)
+	case squashed:
+		return runSquash(args, s)
 	}
 	return runCopy(args, s)
 }
@@ -105,7 +108,7 @@ func run(args []string, s streams) int {
 		name = "help"
 	case "--version":
 		name = "version"
-	case supervise, copyVerb, discardVerb:
+	case supervise, copyVerb, discardVerb, squashed:
 		return runHelper(name, args, s)
 	}
 	c, found := lookup(name)

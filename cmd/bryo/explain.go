@@ -119,6 +119,9 @@ func printDecisions(row rows, plan *rootless.Plan) {
 	}
 	row("user ids", "%s", extents(plan.IDs.Maps.UID.Lines()))
 	row("group ids", "%s", extents(plan.IDs.Maps.GID.Lines()))
+	if s := plan.Squash; s != nil {
+		row("squash", "looks like %d:%d%s; owners, users and groups are made up", s.UID, s.GID, groups(s.Groups))
+	}
 	printNetwork(row, &plan.Network)
 	printRoot(row, plan)
 	row("host name", "%s", plan.Hostname)

@@ -29,7 +29,8 @@ DIRECTORY is made, or is empty.
 
 Files belong to the users of the image, in your map of ids, and have their modes, times, extended attributes and capabilities.
 Owners that are not in the map are noted in user.rootlesscontainers.
-Devices cannot be made without root: they are left out, and noted.
+Devices cannot be made without root: they are left out, and noted; where root is the only id, empty files stand for them.
+Of these and such owners bryo run --squash makes what they are meant to be, by itself for a root unpacked under one id.
 On an error nothing is left.`
 
 func unpackExamples() []string {
@@ -128,7 +129,11 @@ func openImage(image string, s streams) (f *os.File, reference string, err error
 // unpackWarnings tells what is otherwise than the image says.
 func unpackWarnings(r *tree.Report) (lines []string) {
 	if r.Omitted > 0 {
-		lines = append(lines, fmt.Sprintf("%d devices are left out, as %s: only root can make them", r.Omitted, visible(r.Devices[0])))
+		fate := "are left out"
+		if r.Squash {
+			fate = "are empty files"
+		}
+		lines = append(lines, fmt.Sprintf("%d devices %s, as %s: only root can make them", r.Omitted, fate, visible(r.Devices[0])))
 	}
 	if r.Unknown > 0 {
 		lines = append(lines, fmt.Sprintf("%d entries of a kind that nobody knows are left out", r.Unknown))
@@ -137,6 +142,9 @@ func unpackWarnings(r *tree.Report) (lines []string) {
 		line := fmt.Sprintf("%d files are root's, as their own ids are not in your map", r.Foreign)
 		if noted := r.Foreign - r.Unrecorded; noted > 0 {
 			line += fmt.Sprintf("; %d are noted in user.rootlesscontainers", noted)
+			if r.Squash {
+				line += ", which bryo run shows (--squash)"
+			}
 		}
 		if r.Setuid > 0 {
 			line += fmt.Sprintf("; %d have lost set-user-ID bits", r.Setuid)

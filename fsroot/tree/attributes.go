@@ -2,7 +2,6 @@ package tree
 
 import (
 	"archive/tar"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -10,16 +9,18 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/fsroot/owner"
 )
 
-// Extended attributes: rootlessOwner is where umoci and others note an owner
-// that could not be set, as a protobuf message of two numbers.
+// Extended attributes. rootlessOwner is where an owner that could not be set is
+// noted: see package owner.
 const (
 	paxXattr      = "SCHILY.xattr."
 	aclDefault    = "system.posix_acl_default"
 	aclAccess     = "system.posix_acl_access"
 	capability    = "security.capability"
-	rootlessOwner = "user.rootlesscontainers"
+	rootlessOwner = owner.Attribute
 	labels        = "security.selinux" // the host's to give
 )
 
@@ -81,7 +82,7 @@ func times(h *tar.Header) []unix.Timespec {
 func (m *Image) disown(fd int, h *tar.Header, mode uint32) uint32 {
 	const special = 0o7000
 	m.Report.Foreign++
-	if unix.Fsetxattr(fd, rootlessOwner, ownerNote(uint32(h.Uid), uint32(h.Gid)), 0) != nil {
+	if unix.Fsetxattr(fd, rootlessOwner, owner.Note{UID: uint32(h.Uid), GID: uint32(h.Gid)}.Encode(), 0) != nil {
 		m.Report.Unrecorded++
 	}
 	if mode&special != 0 && h.Typeflag != tar.TypeDir {
@@ -91,18 +92,17 @@ func (m *Image) disown(fd int, h *tar.Header, mode uint32) uint32 {
 	return mode
 }
 
-// ownerNote is the message Resource{uint32 uid = 1; uint32 gid = 2} of
-// rootlesscontainers, in protobuf's encoding.
-func ownerNote(uid, gid uint32) []byte {
-	const first, second = 1 << 3, 2 << 3
-	var b []byte
-	if uid != 0 {
-		b = binary.AppendUvarint(append(b, first), uint64(uid))
+// disownAt is disown for what has no attributes of its own: its directory, which is
+// open, has them.
+func (m *Image) disownAt(name string, h *tar.Header) {
+	m.Report.Foreign++
+	id, err := owner.InodeAt(m.at.fd, name)
+	if err == nil {
+		err = owner.Opened(m.at.fd).WriteLink(id, owner.Note{UID: uint32(h.Uid), GID: uint32(h.Gid)})
 	}
-	if gid != 0 {
-		b = binary.AppendUvarint(append(b, second), uint64(gid))
+	if err != nil {
+		m.Report.Unrecorded++
 	}
-	return b
 }
 
 // setXattrs sets the extended attributes that are an image's to give.

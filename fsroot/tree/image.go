@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/fsroot/owner"
 )
 
 // Limits are how much an image may make, however small it looks.
@@ -31,6 +33,9 @@ const (
 type Image struct {
 	// Report is what became otherwise than the image says.
 	Report Report
+
+	// Squash has an empty file stand for each device, which is noted with it.
+	Squash bool
 
 	tree     Tree
 	left     *Budget
@@ -172,6 +177,9 @@ func (m *Image) make(in io.Reader, h *tar.Header, name, to string) error {
 		return m.makePipe(h, name)
 	case tar.TypeChar, tar.TypeBlock:
 		m.Report.device(h, to)
+		if m.Squash {
+			return m.makeDevice(h, name)
+		}
 	default:
 		m.Report.Unknown++
 	}
@@ -329,8 +337,7 @@ func (m *Image) makeLink(h *tar.Header, name string) error {
 		if foreign, err := chown(m.at.fd, name, h); err != nil {
 			return err
 		} else if foreign {
-			m.Report.Foreign++
-			m.Report.Unrecorded++ // a link has no room for it
+			m.disownAt(name, h)
 		}
 	}
 	m.countXattrs(h)
@@ -364,6 +371,30 @@ func (m *Image) makeName(h *tar.Header, name string) error {
 	return m.replaced(name, func() error { return unix.Linkat(from, base, m.at.fd, name, 0) })
 }
 
+// makeDevice makes what stands for a device.
+func (m *Image) makeDevice(h *tar.Header, name string) error {
+	if !isID(h.Uid) || !isID(h.Gid) {
+		return fmt.Errorf("the owner %d:%d has no id", h.Uid, h.Gid)
+	}
+	const private = 0o600
+	fd := -1
+	err := m.replaced(name, func() (err error) {
+		fd, err = unix.Openat(m.at.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, private)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	kind := uint32(unix.S_IFCHR)
+	if h.Typeflag == tar.TypeBlock {
+		kind = unix.S_IFBLK
+	}
+	n := owner.Note{UID: uint32(h.Uid), GID: uint32(h.Gid), Kind: kind, Device: unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))}
+	const bits = 0o777
+	_ = owner.Opened(fd).Write(n) // the root has a list of devices, too
+	return errors.Join(unix.Fchmod(fd, uint32(h.Mode)&bits), unix.UtimesNanoAt(fd, "", times(h), unix.AT_EMPTY_PATH), unix.Close(fd))
+}
+
 func (m *Image) makePipe(h *tar.Header, name string) error {
 	mode := uint32(h.Mode) & 0o777 //nolint:mnd // rwx of all
 	if err := m.replaced(name, func() error { return unix.Mkfifoat(m.at.fd, name, mode) }); err != nil {
@@ -372,8 +403,7 @@ func (m *Image) makePipe(h *tar.Header, name string) error {
 	if foreign, err := chown(m.at.fd, name, h); err != nil {
 		return err
 	} else if foreign {
-		m.Report.Foreign++
-		m.Report.Unrecorded++
+		m.disownAt(name, h)
 	}
 	m.countXattrs(h)
 	return unix.UtimesNanoAt(m.at.fd, name, times(h), unix.AT_SYMLINK_NOFOLLOW)

@@ -272,22 +272,6 @@ func TestInherited(t *testing.T) {
 	}
 }
 
-func TestOwnerNote(t *testing.T) {
-	for _, row := range []struct {
-		uid, gid uint32
-		want     string
-	}{
-		{0, 0, ""},
-		{1, 0, "\x08\x01"},
-		{0, 42, "\x10\x2a"},
-		{1000, math.MaxUint32 - 1, "\x08\xe8\x07\x10\xfe\xff\xff\xff\x0f"},
-	} {
-		if got := string(ownerNote(row.uid, row.gid)); got != row.want {
-			t.Errorf("%d:%d: %q, want %q", row.uid, row.gid, got, row.want)
-		}
-	}
-}
-
 // Whatever layers hold, nothing changes outside, and all can be removed.
 func FuzzLayers(f *testing.F) {
 	for _, name := range []string{"x", "../x", "l/x", "/", ".", "a//b/../c", "l", ".wh.l", "l/.wh..wh..opq", ".wh..."} {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/fsroot/owner"
 	"bryo/idmap"
 )
 
@@ -246,7 +247,7 @@ func readXattr(fd int, name string) ([]byte, error) {
 // write such a note to a file of his own: it may only say what no process could
 // have been here, of a file that root has in that one's place.
 func (p *packer) disowned(st *unix.Stat_t, h *tar.Header, note []byte) {
-	uid, gid, ok := parseOwnerNote(note)
+	n, ok := owner.Parse(note)
 	if !ok || p.Layer.IDs == nil {
 		return
 	}
@@ -254,7 +255,7 @@ func (p *packer) disowned(st *unix.Stat_t, h *tar.Header, note []byte) {
 		_, mapped := ids.ToHost(noted)
 		return now == noted || now == 0 && !mapped
 	}
-	if stands(p.Layer.IDs.UID, st.Uid, uid) && stands(p.Layer.IDs.GID, st.Gid, gid) {
-		h.Uid, h.Gid = int(uid), int(gid)
+	if stands(p.Layer.IDs.UID, st.Uid, n.UID) && stands(p.Layer.IDs.GID, st.Gid, n.GID) {
+		h.Uid, h.Gid = int(n.UID), int(n.GID)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/fsroot/owner"
 	"bryo/idmap"
 )
 
@@ -219,12 +220,12 @@ func TestDisowned(t *testing.T) {
 		note     []byte
 		want     string
 	}{
-		{"outside the map", 0, 0, ownerNote(1000, 2000), "1000:2000"},
-		{"one of them outside", 33, 0, ownerNote(33, 2000), "33:2000"},
-		{"in the map", 0, 0, ownerNote(33, 2000), "0:0"},
-		{"root's, by another", 33, 33, ownerNote(0, 0), "33:33"},
-		{"outside, by another", 33, 33, ownerNote(1000, 2000), "33:33"},
-		{"another's group", 33, 0, ownerNote(33, 42), "33:0"},
+		{"outside the map", 0, 0, owner.Note{UID: 1000, GID: 2000}.Encode(), "1000:2000"},
+		{"one of them outside", 33, 0, owner.Note{UID: 33, GID: 2000}.Encode(), "33:2000"},
+		{"in the map", 0, 0, owner.Note{UID: 33, GID: 2000}.Encode(), "0:0"},
+		{"root's, by another", 33, 33, owner.Note{UID: 0, GID: 0}.Encode(), "33:33"},
+		{"outside, by another", 33, 33, owner.Note{UID: 1000, GID: 2000}.Encode(), "33:33"},
+		{"another's group", 33, 0, owner.Note{UID: 33, GID: 42}.Encode(), "33:0"},
 		{"none", 0, 0, []byte("\x08"), "0:0"},
 		{"no id", 0, 0, binary.AppendUvarint([]byte{8}, math.MaxUint32), "0:0"},
 	} {
@@ -268,14 +269,8 @@ func TestHarmless(t *testing.T) {
 // Whatever a note says, what is read of it is a device that can be written.
 func FuzzNotes(f *testing.F) {
 	f.Add([]byte("c 1:3 666 0:0 /dev/null\nb 8:0 60660 0:6 /dev/sda"))
-	f.Add(ownerNote(1000, 1<<31))
+	f.Add(owner.Note{UID: 1000, GID: 1 << 31}.Encode())
 	f.Fuzz(func(t *testing.T, note []byte) {
-		if uid, gid, ok := parseOwnerNote(note); ok {
-			again, same, ok := parseOwnerNote(ownerNote(uid, gid))
-			if again != uid || same != gid || !ok {
-				t.Errorf("%d:%d becomes %d:%d", uid, gid, again, same)
-			}
-		}
 		var r Report
 		for _, h := range parseDevices(string(note)) {
 			if err := tar.NewWriter(io.Discard).WriteHeader(h); err != nil {

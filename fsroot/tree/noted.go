@@ -2,7 +2,6 @@ package tree
 
 import (
 	"archive/tar"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -11,27 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// parseOwnerNote reads what ownerNote writes.
-func parseOwnerNote(b []byte) (uid, gid uint32, ok bool) {
-	const first, second = 1 << 3, 2 << 3
-	for len(b) > 0 {
-		n, size := binary.Uvarint(b[1:])
-		if size <= 0 || n >= math.MaxUint32 {
-			return 0, 0, false
-		}
-		switch b[0] {
-		case first:
-			uid = uint32(n)
-		case second:
-			gid = uint32(n)
-		default:
-			return 0, 0, false
-		}
-		b = b[1+size:]
-	}
-	return uid, gid, true
-}
 
 // parseDevices reads what Report.device writes. Lines that it would not write are
 // left out.

@@ -32,6 +32,7 @@ type Report struct {
 	Unknown    int            `json:",omitempty"` // entries of a kind that nobody knows
 	Foreign    int            `json:",omitempty"` // files whose owners are not in the map of ids
 	Unrecorded int            `json:",omitempty"` // those of them that have no note of it
+	Squash     bool           `json:",omitempty"` // root is the only id, and files stand for devices
 	Setuid     int            `json:",omitempty"` // those of them that have lost set-user-ID bits
 	Unnoted    bool           `json:",omitempty"` // the file system has no room for notes
 	Xattrs     map[string]int `json:",omitempty"` // attributes that are not set, and on how many files

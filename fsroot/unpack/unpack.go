@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/tree"
+	"bryo/idmap"
 )
 
 // Source is what somebody names for an image.
@@ -60,6 +61,9 @@ type Request struct {
 // Unpack makes a root file system of an image.
 func Unpack(r Request) (*tree.Report, error) {
 	to := &root{tree.NewImage(r.Root, r.Limits)}
+	if maps, err := idmap.ParseMaps(r.IDMap); err == nil && maps.RootAlone() {
+		to.Squash, to.Report.Squash = true, true
+	}
 	err := Read(Source{r.Image, r.Reference, r.Root, r.Limits.Bytes}, to)
 	if err == nil {
 		err = to.Finish(r.IDMap)

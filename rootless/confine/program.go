@@ -38,6 +38,19 @@ func LoadFilter(p *program.Program, s *Seccomp) {
 	p.Syscall(unix.SYS_SECCOMP, program.Num(unix.SECCOMP_SET_MODE_FILTER), program.Num(0), filter)
 }
 
+// LoadListener is LoadFilter for a filter that asks: whoever has the listener
+// answers. With killable a call that is being answered is broken off by no signal but
+// those that end the process (Linux 5.19).
+func LoadListener(p *program.Program, s *Seccomp, killable bool) (listener program.Arg) {
+	flags := unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+	if killable {
+		flags |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+	}
+	p.Step("load", "the filter that asks")
+	filter := p.Vector(program.Num(s.Instructions()), program.Blob(string(s.Filter))) // struct sock_fprog
+	return p.SyscallResult("listener", unix.SYS_SECCOMP, program.Num(unix.SECCOMP_SET_MODE_FILTER), program.Num(flags), filter)
+}
+
 // DropBounding takes the capabilities that are not kept out of the bounding
 // set. It needs CAP_SETPCAP.
 func DropBounding(p *program.Program, keep Caps) {

@@ -65,6 +65,9 @@ func Probe(spec *rootless.Spec) (*rootless.Facts, error) {
 	if err := probeRoot(spec, facts); err != nil {
 		return nil, err
 	}
+	if spec.Squash == rootless.SquashOn || facts.Root.IDMap != "" {
+		facts.Kernel.Killable = killable()
+	}
 	if !facts.Kernel.MountSetattr {
 		return facts, refuseBelow(spec, facts)
 	}
@@ -186,6 +189,13 @@ func landlock(spec *rootless.Spec) int {
 func noNewPrivs() bool {
 	set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
 	return err != nil || set != 0
+}
+
+// killable asks for a flag of seccomp(2) by giving it without a filter.
+func killable() bool {
+	const flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, 0)
+	return errno == unix.EFAULT
 }
 
 // since says whether the kernel is of this release or a later one.

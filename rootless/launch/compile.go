@@ -25,6 +25,7 @@ type descriptors struct {
 	// is left.
 	terminal int
 	network  int // the socket that the network device goes through
+	squash   int // the socket that the listener of the filter that asks goes through
 	ready    int // one byte comes when the network is there
 }
 
@@ -54,6 +55,9 @@ func compileSetup(plan *rootless.Plan, fds descriptors) *program.Program {
 	p.Step("execute", "the stage")
 	p.ClearCloexec(program.FD(fds.errors)) // or an error of the second half would look like success
 	p.ClearCloexec(program.FD(fds.parent))
+	if plan.Squash != nil {
+		p.ClearCloexec(program.FD(fds.squash))
+	}
 	stage := program.FD(fds.stage)
 	if fds.stage < 0 {
 		stage = storeStage(p, fds.file)

@@ -34,6 +34,9 @@ func compileEnter(plan *rootless.Plan, fds descriptors) *program.Program {
 	if plan.Network.Config.Driver != netslirp.DriverNone {
 		keep = append(keep, fds.network)
 	}
+	if plan.Squash != nil {
+		keep = append(keep, fds.squash)
+	}
 	for _, j := range plan.Joined {
 		keep = append(keep, j.FD)
 	}

@@ -35,11 +35,14 @@ func compileInside(p *program.Program, plan *rootless.Plan, fds descriptors) {
 	}
 	// Init waits with what it has until the command is executed: let that be
 	// nothing of the host's but what the command has, too.
+	keep := []int{fds.errors}
 	if plan.Process.Terminal {
-		closeOthers(p, fds.errors, fds.terminal)
-	} else {
-		closeOthers(p, fds.errors)
+		keep = append(keep, fds.terminal)
 	}
+	if plan.Squash != nil {
+		keep = append(keep, fds.squash)
+	}
+	closeOthers(p, keep...)
 	p.Step("clone", "the command's process")
 	child := p.Fork(forkFlags(plan), uint64(unix.SIGCHLD))
 	p.Compare(child, ^uint64(0), 0, program.Errno(unix.ECHILD))
@@ -108,9 +111,14 @@ func compileCommand(p *program.Program, plan *rootless.Plan, fds descriptors) {
 		p.Step("tie", "the command to init")
 		p.Prctl(unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL))
 	}
-	closeOthers(p, fds.errors)
+	if plan.Squash != nil {
+		closeOthers(p, fds.errors, fds.squash)
+	} else {
+		closeOthers(p, fds.errors)
+	}
 	p.SetCloexec(program.FD(fds.errors))
 	resetSignals(p)
+	loadSquash(p, plan, fds)
 	control(p, plan, func() { confine.LoadFilter(p, &c.Seccomp) }) // after all that it forbids
 	execute(p, c, fds.errors)
 }

@@ -65,6 +65,7 @@ type launch struct {
 	errors   pipe
 	maps     pipe
 	terminal pipe // a socket
+	squash   pipe // the same
 	net      *network
 	parent   descriptor
 	image    descriptor
@@ -206,6 +207,11 @@ func (l *launch) inherit() (err error) {
 			return err
 		}
 	}
+	if l.plan.Squash != nil {
+		if l.squash, err = newSocket(); err != nil {
+			return err
+		}
+	}
 	if l.net, err = newNetwork(l.plan); err != nil {
 		return err
 	}
@@ -225,6 +231,7 @@ func (l *launch) prepare(setup, stage half) (err error) {
 	fds := descriptors{
 		errors: l.errors.write.fd(), parent: l.parent.fd(), maps: l.maps.read.fd(), terminal: l.terminal.write.fd(),
 		network: l.net.link.write.fd(), ready: l.net.ready.read.fd(),
+		squash: l.squash.write.fd(),
 	}
 	l.stage = stage(l.plan, fds)
 	fds.stage, err = program.Image(l.stage, fds.errors)
@@ -301,6 +308,9 @@ func (l *launch) settle() error {
 		if err := l.net.start(l.plan, l.pid, l.pidfd.fd()); err != nil {
 			return err
 		}
+	}
+	if err := l.startSquash(); err != nil {
+		return err
 	}
 	// The child's change of ids made this process undumpable, with which it
 	// shared memory: prctl(2).
@@ -393,7 +403,7 @@ func (l *launch) close() {
 	if l.group != nil {
 		l.group.Close()
 	}
-	for _, p := range []*pipe{&l.errors, &l.maps, &l.terminal} {
+	for _, p := range []*pipe{&l.errors, &l.maps, &l.terminal, &l.squash} {
 		p.close()
 	}
 	for _, d := range []*descriptor{&l.parent, &l.pidfd, &l.image, &l.master} {

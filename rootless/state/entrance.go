@@ -36,6 +36,7 @@ func (e *Entry) Entrance() (*rootless.Spec, *rootless.Plan, error) {
 		Root       struct{ Host bool }
 		Hostname   string
 		Process    rootless.Process
+		Squash     *rootless.Squash
 		BestEffort bool
 		Cgroup     cgroup.Plan
 	}
@@ -44,6 +45,6 @@ func (e *Entry) Entrance() (*rootless.Spec, *rootless.Plan, error) {
 	}
 	return spec, &rootless.Plan{
 		ID: decided.ID, Namespaces: decided.Namespaces, IDs: decided.IDs, Self: decided.Self,
-		Root: fsroot.Plan{Host: decided.Root.Host}, Hostname: decided.Hostname, Process: decided.Process, BestEffort: decided.BestEffort, Cgroup: decided.Cgroup,
+		Root: fsroot.Plan{Host: decided.Root.Host}, Hostname: decided.Hostname, Process: decided.Process, Squash: decided.Squash, BestEffort: decided.BestEffort, Cgroup: decided.Cgroup,
 	}, nil
 }

@@ -40,6 +40,7 @@ func verbs() []verb {
 		{"processes", "", 0, processes},
 		{"hunt", "SECONDS", 1, hunt},
 		{"lease", "PATH...", 1, lease},
+		{"squash", "SECRET", 1, squash},
 		{"control", "MARK DIR [sockets]", 2, control},
 	}
 }
