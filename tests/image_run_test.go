@@ -49,42 +49,45 @@ func runs(pid int) bool {
 	return err == nil && !strings.Contains(string(text), ") Z ")
 }
 
+// beginWriting runs a container of the image img that writes files which are
+// hard to remove, and waits until it has.
+func (w *workshop) beginWriting() *os.Process {
+	w.Helper()
+	const write = `mkdir -m 0 /none; chown 7 /none; mkdir -m 700 /seven; touch /seven/file; chown -R 7:7 /seven; echo ready; exec sleep 1000`
+	read, out, err := os.Pipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer read.Close()
+	cmd := w.command(w.bryo, "run", "--net", "none", "img", "sh", "-c", write)
+	cmd.Stdout, cmd.Stderr = out, os.Stderr
+	if err := cmd.Start(); err != nil {
+		w.Fatal(err)
+	}
+	_ = out.Close()
+	w.Cleanup(func() { _ = cmd.Wait() })
+	if n, err := read.Read(make([]byte, 100)); err != nil || n == 0 {
+		w.Fatalf("the command does not run: %v", err)
+	}
+	const both = 2 // PID 1, and what waits beside it, which comes right after the command
+	for end := time.Now().Add(20 * time.Second); len(children(w.T, cmd.Process.Pid)) < both && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	return cmd.Process
+}
+
 // However a container of an image ends, what it wrote is gone, or the next command
 // that is asked to removes it: files of subordinate ids, and directories without rights.
 func TestImageContainersLeaveNothing(t *testing.T) {
 	w := newWorkshop(t)
 	w.sh(`bryo pull --name img root.tar`)
-	const write = `mkdir -m 0 /none; chown 7 /none; mkdir -m 700 /seven; touch /seven/file; chown -R 7:7 /seven; echo ready; exec sleep 1000`
-	begin := func() *os.Process {
-		t.Helper()
-		read, out, err := os.Pipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer read.Close()
-		cmd := w.command(w.bryo, "run", "--net", "none", "img", "sh", "-c", write)
-		cmd.Stdout, cmd.Stderr = out, os.Stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		_ = out.Close()
-		t.Cleanup(func() { _ = cmd.Wait() })
-		if n, err := read.Read(make([]byte, 100)); err != nil || n == 0 {
-			t.Fatalf("the command does not run: %v", err)
-		}
-		const both = 2 // PID 1, and what waits beside it, which comes right after the command
-		for end := time.Now().Add(20 * time.Second); len(children(t, cmd.Process.Pid)) < both && time.Now().Before(end); {
-			time.Sleep(5 * time.Millisecond)
-		}
-		return cmd.Process
-	}
 	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		if err := begin().Signal(end); err != nil {
+		if err := w.beginWriting().Signal(end); err != nil {
 			t.Fatal(err)
 		}
 		w.awaitNothing(end.String())
 	}
-	p := begin()
+	p := w.beginWriting()
 	all := append(children(t, p.Pid), p.Pid)
 	for _, pid := range all {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {

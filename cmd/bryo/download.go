@@ -67,7 +67,7 @@ func (o *pulling) registry(shelf *image.Shelf, text string, s streams) (*image.I
 	if _, ended := errors.AsType[*launch.EndedError](err); ended {
 		return nil, err
 	}
-	return added, errors.Join(err, os.RemoveAll(layout.Name()))
+	return added, errors.Join(err, os.RemoveAll(layout.Name())) //nolint:gosec,nolintlint // it was made here
 }
 
 // fetched is what a download is called in its layout: there may be one of another
