@@ -44,14 +44,8 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 	if spec.Process.Umask != nil {
 		p.Umask = *spec.Process.Umask
 	}
-	if p.Dir == "" {
-		p.Dir = "/"
-	}
-	for i := range pl.Root.Dirs {
-		pl.Root.Dirs[i].UID, pl.Root.Dirs[i].GID = p.UID, p.GID
-	}
-	if !path.IsAbs(p.Dir) {
-		return fmt.Errorf("working directory %q: write an absolute path", p.Dir)
+	if err := compileDir(pl); err != nil {
+		return err
 	}
 	p.Limits, err = confine.Limits(processLimits(spec, facts, pl), func(resource int) uint64 {
 		if most, ok := facts.Limits[resource]; ok {
@@ -64,6 +58,21 @@ func compileProcess(spec *Spec, facts *Facts, pl *Plan) error {
 	}
 	p.Env = environment(spec, pl, env)
 	return command(spec, facts, p)
+}
+
+// compileDir settles the working directory, and whose it is where it is made.
+func compileDir(pl *Plan) error {
+	p := &pl.Process
+	if p.Dir == "" {
+		p.Dir = "/"
+	}
+	for i := range pl.Root.Dirs {
+		pl.Root.Dirs[i].UID, pl.Root.Dirs[i].GID = p.UID, p.GID
+	}
+	if !path.IsAbs(p.Dir) {
+		return fmt.Errorf("working directory %q: write an absolute path", p.Dir)
+	}
+	return nil
 }
 
 // checkPrivileges refuses those that cannot be had, or would undo the rest.
