@@ -145,7 +145,7 @@ func TestCompletion(t *testing.T) {
 		{"bryo com", "completion"},
 		{"bryo --", "--help|--version"},
 		{"bryo help v", "version"},
-		{"bryo doctor --json i", "ids"},
+		{"bryo doctor --json i", "ids|images"},
 		{"bryo run ", "debian|host|of two words"},
 		{"bryo run -i --read-only d", "debian"},
 		{"bryo run -e 'A=b c' h", "host"},
