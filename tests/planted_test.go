@@ -32,7 +32,7 @@ func TestPlantedFloors(t *testing.T) {
 		{"cmd/bryo", "bryo/rootless/launch", ""},
 		{"cmd/bryo", "bryo/netslirp/ports", "for cmd/bryo-net and cmd/bryo-image only"},
 		{"cmd/bryo-net", "bryo/netslirp/ports", ""},
-		{"cmd/bryo", "bryo/fsroot/unpack", "for cmd/bryo-net and cmd/bryo-image only"},
+		{"cmd/bryo", "bryo/fsroot/unpack", "for fsroot/shelf and fsroot/pack and cmd/bryo-image only"},
 		{"fsroot/unpack", "bryo/fsroot/tree", ""},
 		{"fsroot/tree", "bryo/fsroot/unpack", "upward"},
 		{"cmd/bryo", "bryo/rootless/util", "no floor"},
