@@ -59,9 +59,11 @@ func (m *Monitor) step(t testing.TB) {
 	var ready []event
 	for _, c := range m.clients {
 		polls := []unix.PollFd{{Fd: int32(c.fd), Events: c.wants(len(m.input) < mostInput)}}
-		if _, err := unix.Poll(polls, 0); err != nil {
-			t.Fatal(err)
+		_, err := unix.Poll(polls, 0)
+		for errors.Is(err, unix.EINTR) { // the runtime's own signals
+			_, err = unix.Poll(polls, 0)
 		}
+		must(t, err)
 		if polls[0].Revents != 0 {
 			ready = append(ready, event{c.fd, polls[0].Revents})
 		}
