@@ -11,6 +11,9 @@ import (
 // noted may be anybody's word.
 func noteWarnings(unsafeNote string, maps idmap.Maps) []string {
 	noted, err := idmap.ParseMaps(unsafeNote)
+	if err == nil && noted.RootAlone() && !maps.RootAlone() {
+		return []string{"this root was unpacked with one id: its files are root's, and whose else they are meant to be only --userns single shows; say that, or unpack it again"}
+	}
 	if err != nil || maps.UID.Includes(noted.UID) && maps.GID.Includes(noted.GID) {
 		return nil
 	}

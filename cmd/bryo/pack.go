@@ -121,7 +121,7 @@ func (o *packOptions) packDir(dir, image string, s streams) error {
 	if err := sameMap(root.IDMap(), helper.plan.IDs.Maps); err != nil {
 		return fmt.Errorf("%s %w", dir, err)
 	}
-	o.order.Upper = []bool{false}
+	o.order.Upper, o.order.IDMap = []bool{false}, notesMap(root.IDMap(), helper.plan.IDs.Maps)
 	return o.pack(helper, []int{root.Descriptor()}, image, s)
 }
 
@@ -144,6 +144,15 @@ func sameMap(note string, ours idmap.Maps) error {
 	return fmt.Errorf("was made under another map of ids, in which its files have other owners: %s\nfix: give that with --userns, or as a user who has it", visible(note))
 }
 
+// notesMap is the map of ids that notes of other owners are judged by: also where
+// there are more ids now, a root that was made under one has notes of all others.
+func notesMap(note string, ours idmap.Maps) string {
+	if noted, err := idmap.ParseMaps(note); err == nil && noted.RootAlone() {
+		return noted.Text()
+	}
+	return ours.Text()
+}
+
 // pack makes an image of layers, before which there may be the configuration of the
 // image that they are of.
 func (o *packOptions) pack(helper *imageHelper, layers []int, image string, s streams) (err error) {
@@ -159,7 +168,7 @@ func (o *packOptions) pack(helper *imageHelper, layers []int, image string, s st
 		return err
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
-	o.order.Tag, o.order.Archive, o.order.IDMap = to.tag, !to.layout, helper.maps()
+	o.order.Tag, o.order.Archive = to.tag, !to.layout
 	outcome, err := helper.run("pack", helper.ends, append([]int{out.descriptor()}, layers...), o.order.String())
 	if err == nil {
 		err = out.finish()

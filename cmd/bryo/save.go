@@ -185,7 +185,7 @@ func (o *packOptions) packImage(root *rootless.ImageRoot, maps idmap.Maps, to st
 		return err
 	}
 	defer from.close()
-	o.order.Upper = []bool{!root.Flat}
+	o.order.Upper, o.order.IDMap = []bool{!root.Flat}, helper.maps()
 	if !root.Flat {
 		layers, err := shelf.OpenLayers(below, helper.maps())
 		if err != nil {

@@ -114,7 +114,7 @@ func squashCalls() (rules []confine.CallRule) {
 	}
 	for _, number := range []uint32{
 		unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_CHROOT, unix.SYS_FCHDIR, unix.SYS_OPENAT2, unix.SYS_UMASK,
-		unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_SETXATTR, unix.SYS_REMOVEXATTR, unix.SYS_UNLINKAT,
+		unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_SETXATTR, unix.SYS_REMOVEXATTR, unix.SYS_UNLINKAT, unix.SYS_FSTATFS,
 	} {
 		allow(number)
 	}

@@ -85,8 +85,9 @@ const maxID = 1<<32 - 2
 
 // File is one that carries attributes.
 type File struct {
-	fd   int
-	path string // "" for fd itself
+	fd     int
+	path   string // "" for fd itself
+	copies bool
 }
 
 // Opened is a file that is open for reading or writing.
@@ -95,6 +96,13 @@ func Opened(fd int) File { return File{fd: fd} }
 // At is the file that a path leads to, as /proc/self/fd/3 does to one of which a
 // descriptor without access is there.
 func At(path string) File { return File{path: path} }
+
+// Copying is a directory whose links may be copies of those that it has notes of:
+// one of an overlay file system, or one of its upper layer.
+func (f File) Copying() File {
+	f.copies = true
+	return f
+}
 
 func (f File) get(name string, value []byte) (int, error) {
 	if f.path == "" {

@@ -93,19 +93,19 @@ func TestAttribute(t *testing.T) {
 // of an old one's.
 func TestLinks(t *testing.T) {
 	file, path, fd := directory(t)
-	link := func(name string) Inode {
+	link := func(name string) Link {
 		t.Helper()
 		if err := unix.Symlinkat("x", fd, name); err != nil {
 			t.Fatal(err)
 		}
-		id, err := InodeAt(fd, name)
+		id, err := LinkAt(fd, name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return id
 	}
 	a, b := link("a"), link("b")
-	for id, n := range map[Inode]Note{a: {UID: 5, GID: 7}, b: {GID: 1}} {
+	for id, n := range map[Link]Note{a: {UID: 5, GID: 7}, b: {GID: 1}} {
 		if err := file.WriteLink(id, n); err != nil {
 			t.Fatal(err)
 		}
@@ -113,14 +113,14 @@ func TestLinks(t *testing.T) {
 	if err := unix.Renameat(fd, "a", fd, "c"); err != nil {
 		t.Fatal(err)
 	}
-	moved, _ := InodeAt(fd, "c")
+	moved, _ := LinkAt(fd, "c")
 	if n, noted := file.ReadLink(moved); !noted || n != (Note{UID: 5, GID: 7}) {
 		t.Errorf("%v, %v", n, noted)
 	}
-	if n, noted := file.ReadLink(Inode{a.Number, a.Birth + 1}); noted {
+	if n, noted := file.ReadLink(Link{Inode{a.Number, a.Birth + 1}, a.Likeness}); noted {
 		t.Errorf("another inode has %v", n)
 	}
-	for id := range map[Inode]bool{a: true, b: true} {
+	for id := range map[Link]bool{a: true, b: true} {
 		if err := file.WriteLink(id, Note{}); err != nil {
 			t.Error(err)
 		}
@@ -140,7 +140,7 @@ func TestLinksThatAreGone(t *testing.T) {
 		if err := unix.Symlinkat("x", fd, name); err != nil {
 			t.Fatal(err)
 		}
-		id, err := InodeAt(fd, name)
+		id, err := LinkAt(fd, name)
 		if err == nil {
 			err = file.WriteLink(id, Note{UID: uint32(i + 1)})
 		}

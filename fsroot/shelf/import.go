@@ -131,11 +131,12 @@ func (i *importer) extract(fd int, read func(apply func(io.Reader) error) error)
 	if err != nil {
 		return tree.Layer{}, err
 	}
+	to.Under(i.IDMap)
 	if err := read(func(r io.Reader) error { return to.Apply(&unlessFailed{r, &i.failed}) }); err != nil {
 		return tree.Layer{}, err
 	}
 	layer := to.Layer() // before others than root may be kept out
-	if err := to.Finish(i.IDMap); err != nil {
+	if err := to.Finish(); err != nil {
 		return tree.Layer{}, err
 	}
 	i.mu.Lock()

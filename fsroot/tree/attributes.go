@@ -77,15 +77,17 @@ func times(h *tar.Header) []unix.Timespec {
 }
 
 // disown keeps the owner that a file cannot have, and takes the bits from its
-// mode that would give root's rights in that one's place. A file system without
-// room for a note is none to give up for.
+// mode that would give root's rights in that one's place: where root is the only
+// id, nobody is there to get them, and a note says whose they are. A file system
+// without room for a note is none to give up for.
 func (m *Image) disown(fd int, h *tar.Header, mode uint32) uint32 {
 	const special = 0o7000
 	m.Report.Foreign++
-	if unix.Fsetxattr(fd, rootlessOwner, owner.Note{UID: uint32(h.Uid), GID: uint32(h.Gid)}.Encode(), 0) != nil {
+	err := owner.Opened(fd).Write(owner.Note{UID: uint32(h.Uid), GID: uint32(h.Gid)})
+	if err != nil {
 		m.Report.Unrecorded++
 	}
-	if mode&special != 0 && h.Typeflag != tar.TypeDir {
+	if mode&special != 0 && h.Typeflag != tar.TypeDir && !(m.Report.Squash && err == nil) {
 		m.Report.Setuid++
 		mode &^= special
 	}
@@ -96,11 +98,11 @@ func (m *Image) disown(fd int, h *tar.Header, mode uint32) uint32 {
 // open, has them.
 func (m *Image) disownAt(name string, h *tar.Header) {
 	m.Report.Foreign++
-	id, err := owner.InodeAt(m.at.fd, name)
+	l, err := owner.LinkAt(m.at.fd, name)
 	if err == nil {
-		err = owner.Opened(m.at.fd).WriteLink(id, owner.Note{UID: uint32(h.Uid), GID: uint32(h.Gid)})
+		err = owner.Opened(m.at.fd).WriteLink(l, owner.Note{UID: uint32(h.Uid), GID: uint32(h.Gid)})
 	}
-	if err != nil {
+	if err != nil || m.alone != nil && !m.alone.note(m.at.path) {
 		m.Report.Unrecorded++
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/owner"
+	"bryo/idmap"
 )
 
 // Limits are how much an image may make, however small it looks.
@@ -34,10 +35,8 @@ type Image struct {
 	// Report is what became otherwise than the image says.
 	Report Report
 
-	// Squash has an empty file stand for each device, which is noted with it.
-	Squash bool
-
 	tree     Tree
+	idMap    string
 	left     *Budget
 	bytes    int64       // of all files
 	alone    *alone      // nil for one above those that are there
@@ -77,6 +76,14 @@ func newImage(fd int, budget *Budget) *Image {
 	const chunk = 128 << 10
 	unix.Umask(0)
 	return &Image{tree: InRoot(fd), left: budget, buf: make([]byte, 2*chunk), seed: maphash.MakeSeed()}
+}
+
+// Under says which map of ids the tree is made under. Where root is the only one,
+// an empty file stands for each device, which is noted with it.
+func (m *Image) Under(idMap string) *Image {
+	maps, err := idmap.ParseMaps(idMap)
+	m.idMap, m.Report.Squash = idMap, err == nil && maps.RootAlone()
+	return m
 }
 
 // Apply adds a layer: an archive in which names with the prefix .wh. remove
@@ -148,7 +155,7 @@ func (m *Image) root(h *tar.Header) error {
 
 // Finish gives the root its own attributes, which let others enter it, and notes
 // what was not made, and the map of ids that its owners are meant in.
-func (m *Image) Finish(idMap string) error {
+func (m *Image) Finish() error {
 	const usual = 0o755
 	h := m.top
 	if h == nil {
@@ -158,7 +165,7 @@ func (m *Image) Finish(idMap string) error {
 	if err != nil {
 		return err
 	}
-	err = m.note(fd, idMap)
+	err = m.note(fd)
 	m.Report.Unnoted = err != nil
 	return errors.Join(m.attributes(fd, h, 0, false), unix.Close(fd))
 }
@@ -177,7 +184,7 @@ func (m *Image) make(in io.Reader, h *tar.Header, name, to string) error {
 		return m.makePipe(h, name)
 	case tar.TypeChar, tar.TypeBlock:
 		m.Report.device(h, to)
-		if m.Squash {
+		if m.Report.Squash {
 			return m.makeDevice(h, name)
 		}
 	default:
@@ -333,15 +340,25 @@ func (m *Image) makeLink(h *tar.Header, name string) error {
 	if err := m.replaced(name, func() error { return unix.Symlinkat(h.Linkname, m.at.fd, name) }); err != nil {
 		return err
 	}
-	if h.Uid != 0 || h.Gid != 0 || !m.at.plain {
-		if foreign, err := chown(m.at.fd, name, h); err != nil {
+	return m.special(h, name, !m.at.plain)
+}
+
+// special sets what links and pipes are not made with.
+func (m *Image) special(h *tar.Header, name string, owned bool) (err error) {
+	foreign := false
+	if h.Uid != 0 || h.Gid != 0 || owned {
+		if foreign, err = chown(m.at.fd, name, h); err != nil {
 			return err
-		} else if foreign {
-			m.disownAt(name, h)
 		}
 	}
 	m.countXattrs(h)
-	return unix.UtimesNanoAt(m.at.fd, name, times(h), unix.AT_SYMLINK_NOFOLLOW)
+	if err := unix.UtimesNanoAt(m.at.fd, name, times(h), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if foreign {
+		m.disownAt(name, h)
+	}
+	return nil
 }
 
 // makeName gives a file of the image another name.
@@ -400,13 +417,7 @@ func (m *Image) makePipe(h *tar.Header, name string) error {
 	if err := m.replaced(name, func() error { return unix.Mkfifoat(m.at.fd, name, mode) }); err != nil {
 		return err
 	}
-	if foreign, err := chown(m.at.fd, name, h); err != nil {
-		return err
-	} else if foreign {
-		m.disownAt(name, h)
-	}
-	m.countXattrs(h)
-	return unix.UtimesNanoAt(m.at.fd, name, times(h), unix.AT_SYMLINK_NOFOLLOW)
+	return m.special(h, name, true)
 }
 
 // finishDirs sets the attributes of the layer's directories, as far as it has

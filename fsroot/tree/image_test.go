@@ -237,7 +237,7 @@ func TestFinish(t *testing.T) {
 		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("before the end: %v, %v", info.Mode(), err)
 		}
-		if err := image.Finish("0:1000:1 0:1000:1"); err != nil {
+		if err := image.Under("0:1000:1 0:1000:1").Finish(); err != nil {
 			t.Fatal(err)
 		}
 		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != row.mode {

@@ -128,8 +128,8 @@ func (p *packer) whiteOut(as string) error {
 }
 
 // addSpecial writes what is neither file nor directory nor link.
-func (p *packer) addSpecial(st *unix.Stat_t, as string, depth int) error {
-	h := p.header(st, as)
+func (p *packer) addSpecial(st *unix.Stat_t, h *tar.Header, depth int) error {
+	as := h.Name
 	device := uint64(st.Rdev) //nolint:unconvert,nolintlint // its width depends on the architecture
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFIFO:
@@ -167,30 +167,38 @@ const (
 
 var errElsewhere = errors.New("its content is in another layer, under another name")
 
-// describe adds what a file has beside its content. It says whether a file was a
-// whiteout, and has written that, or a directory is opaque.
-func (p *packer) describe(fd int, st *unix.Stat_t, h *tar.Header, as string) (whiteOut bool, err error) {
+// describe adds what a file has beside its content. It says whether a directory is
+// opaque, or a file stood for something else, which has been written.
+func (p *packer) describe(fd int, st *unix.Stat_t, h *tar.Header, as string) (written bool, err error) {
 	names, err := xattrNames(fd)
 	if err != nil {
 		return false, pathError("list the attributes of", p.shown(as), err)
 	}
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	if p.Layer.Upper {
-		if whiteOut, err = p.overlaid(fd, names, st, as); err != nil || whiteOut && h.Typeflag != tar.TypeDir {
-			return whiteOut, err
+		if written, err = p.overlaid(fd, names, st, as); err != nil || written && !isDir {
+			return written, err
+		}
+	}
+	if slices.Contains(names, rootlessOwner) {
+		n, _ := owner.Opened(fd).Read()
+		p.disowned(st, h, n)
+		if n.Kind != 0 && !isDir && st.Size == 0 {
+			return true, p.addStandIn(st, h, n)
 		}
 	}
 	sum := 0
 	for _, name := range names {
-		if name == rootlessOwner || settable(name) {
-			sum += p.attribute(fd, name, mostXattrBytes-sum, st, h)
+		if settable(name) {
+			sum += p.attribute(fd, name, mostXattrBytes-sum, h)
 		}
 	}
-	return whiteOut, nil
+	return written, nil
 }
 
 // attribute adds an extended attribute, if there is as much room, and returns how
 // much it takes.
-func (p *packer) attribute(fd int, name string, room int, st *unix.Stat_t, h *tar.Header) int {
+func (p *packer) attribute(fd int, name string, room int, h *tar.Header) int {
 	value, err := readXattr(fd, name)
 	size := len(name) + len(value)
 	switch {
@@ -198,8 +206,6 @@ func (p *packer) attribute(fd int, name string, room int, st *unix.Stat_t, h *ta
 	case err != nil || strings.Contains(name, "=") || size > room:
 		// Capabilities of another map of ids cannot be read: EOVERFLOW.
 		p.Layer.Report.xattr(name, 1)
-	case name == rootlessOwner:
-		p.disowned(st, h, value)
 	default:
 		setRecord(h, paxXattr+name, string(value))
 		return size
@@ -241,21 +247,4 @@ func readXattr(fd int, name string) ([]byte, error) {
 		return nil, err
 	}
 	return value[:n], nil
-}
-
-// disowned gives a file back to the owner that unpack could not set. Anybody can
-// write such a note to a file of his own: it may only say what no process could
-// have been here, of a file that root has in that one's place.
-func (p *packer) disowned(st *unix.Stat_t, h *tar.Header, note []byte) {
-	n, ok := owner.Parse(note)
-	if !ok || p.Layer.IDs == nil {
-		return
-	}
-	stands := func(ids idmap.Map, now, noted uint32) bool {
-		_, mapped := ids.ToHost(noted)
-		return now == noted || now == 0 && !mapped
-	}
-	if stands(p.Layer.IDs.UID, st.Uid, n.UID) && stands(p.Layer.IDs.GID, st.Gid, n.GID) {
-		h.Uid, h.Gid = int(n.UID), int(n.GID)
-	}
 }

@@ -171,7 +171,7 @@ func TestLayerThereAndBack(t *testing.T) {
 	first, _, err := layered(t, from, &Layering{})
 	must(t, err)
 	m := NewImage(opened(t, to), many())
-	must(t, m.Apply(strings.NewReader(first)), m.Finish("0:0:1 0:0:1"))
+	must(t, m.Apply(strings.NewReader(first)), m.Under("0:0:1 0:0:1").Finish())
 	second, _, err := layered(t, to, &Layering{})
 	must(t, err)
 	if first != second {

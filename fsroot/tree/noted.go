@@ -9,6 +9,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/fsroot/owner"
+	"bryo/idmap"
 )
 
 // parseDevices reads what Report.device writes. Lines that it would not write are
@@ -53,34 +56,65 @@ func harmless(h *tar.Header) bool {
 	return h.Devmajor == terminals && (h.Devminor == 0 || h.Devminor == 2) // tty, ptmx
 }
 
-// addNoted writes the devices that unpack could not make, where nothing has taken
-// their place.
-func (p *packer) addNoted(root int) error {
+// readDevices reads the devices that are noted with a root.
+func readDevices(root int) ([]*tar.Header, error) {
 	fd, err := openAt(root, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return pathError("open", p.shown(p.as), err)
+		return nil, err
 	}
 	defer unix.Close(fd)
 	note, err := readXattr(fd, noteDevices)
 	if err != nil {
-		return nil // there is none, or no room for one
+		return nil, nil //nolint:nilerr // there is none, or no room for one
 	}
+	return parseDevices(string(note)), nil
+}
+
+// addNoted writes the devices that unpack could not make, where nothing has taken
+// their place.
+func (p *packer) addNoted(root int) error {
 	written := map[string]bool{}
-	for _, h := range parseDevices(string(note)) {
-		if written[h.Name] || !vacant(Beneath(fd), h.Name) {
-			continue
-		}
-		if !harmless(h) {
-			p.Layer.Report.Leave(p.shown(h.Name), fmt.Sprintf("the note of the device %d:%d may be a container's", h.Devmajor, h.Devminor))
+	for _, h := range p.noted {
+		if written[h.Name] || !vacant(Beneath(root), h.Name) && !p.stood[h.Name] {
 			continue
 		}
 		h.ModTime = p.Layer.Newest
-		if err := p.out.WriteHeader(h); err != nil {
+		if err := p.addDevice(h); err != nil {
 			return err
 		}
 		written[h.Name] = true
 	}
 	return nil
+}
+
+// addDevice writes one that is noted.
+func (p *packer) addDevice(h *tar.Header) error {
+	if !harmless(h) {
+		p.Layer.Report.Leave(p.shown(h.Name), fmt.Sprintf("the note of the device %d:%d may be a container's", h.Devmajor, h.Devminor))
+		return nil
+	}
+	return p.out.WriteHeader(h)
+}
+
+// addStandIn writes the device that an empty file stands for. One that the root's
+// note has, too, comes where it does for those who have no such files.
+func (p *packer) addStandIn(st *unix.Stat_t, h *tar.Header, n owner.Note) error {
+	h.Typeflag = tar.TypeChar
+	if n.Kind == unix.S_IFBLK {
+		h.Typeflag = tar.TypeBlock
+	}
+	h.Devmajor, h.Devminor = int64(unix.Major(n.Device)), int64(unix.Minor(n.Device))
+	for _, noted := range p.noted {
+		if noted.Name == h.Name && noted.Typeflag == h.Typeflag && noted.Devmajor == h.Devmajor && noted.Devminor == h.Devminor {
+			noted.Mode, noted.Uid, noted.Gid = h.Mode, h.Uid, h.Gid
+			p.stood[h.Name] = true
+			return nil
+		}
+	}
+	if is, err := p.again(h, st, h.Name); is || err != nil {
+		return err
+	}
+	return p.addDevice(h)
 }
 
 // vacant says whether a name is missing in a directory that is there.
@@ -92,4 +126,41 @@ func vacant(t Tree, name string) bool {
 	defer unix.Close(dir)
 	var st unix.Stat_t
 	return errors.Is(unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW), unix.ENOENT)
+}
+
+// disowned gives a file back to the owner that it could not have. Anybody can write
+// such a note to a file of his own: it may only say what no process could have been
+// here, of a file that root has in that one's place. Where root is the only id, that
+// is so of all others: whoever wrote the note could do anything to the file.
+func (p *packer) disowned(st *unix.Stat_t, h *tar.Header, n owner.Note) {
+	if p.Layer.IDs == nil {
+		return
+	}
+	stands := func(ids idmap.Map, now, noted uint32) bool {
+		_, mapped := ids.ToHost(noted)
+		return now == noted || now == 0 && !mapped
+	}
+	if stands(p.Layer.IDs.UID, st.Uid, n.UID) && stands(p.Layer.IDs.GID, st.Gid, n.GID) {
+		h.Uid, h.Gid = int(n.UID), int(n.GID)
+	}
+}
+
+// disownedLink is disowned for what has no attributes: its directory, which is open,
+// has them.
+func (p *packer) disownedLink(dir int, name string, st *unix.Stat_t, h *tar.Header) {
+	if p.Layer == nil {
+		return
+	}
+	notes := owner.Opened(dir)
+	if p.Layer.Upper {
+		notes = notes.Copying()
+	}
+	if !notes.HasLinks() {
+		return
+	}
+	if l, err := owner.LinkAt(dir, name); err == nil {
+		if n, noted := notes.ReadLink(l); noted {
+			p.disowned(st, h, n)
+		}
+	}
 }

@@ -26,6 +26,8 @@ type Layer struct {
 	// Implicit are the directories that it has without an entry for them, as
 	// absolute paths: what lower layers say of them holds.
 	Implicit []string `json:",omitempty"`
+	// Noted are directories that may have notes of their links' owners.
+	Noted []string `json:",omitempty"`
 	// Opaque says that it hides all of the lower layers.
 	Opaque bool `json:",omitempty"`
 	// Bytes are those of its files, holes among them.
@@ -35,6 +37,7 @@ type Layer struct {
 // alone is such a layer while it is made.
 type alone struct {
 	implicit map[uint64]string // by their inodes
+	noted    map[string]bool
 	sum      int               // bytes of them
 	top      uint64            // the root's inode
 	opaque   bool
@@ -59,13 +62,13 @@ func NewLayer(fd int, budget *Budget) (*Image, error) {
 		return nil, err
 	}
 	m := newImage(fd, budget)
-	m.alone = &alone{implicit: map[uint64]string{}, top: st.Ino}
+	m.alone = &alone{implicit: map[uint64]string{}, noted: map[string]bool{}, top: st.Ino}
 	return m, nil
 }
 
 // Layer says what has to be known of the layer, which is complete.
 func (m *Image) Layer() Layer {
-	l := Layer{Opaque: m.alone.opaque, Bytes: m.bytes}
+	l := Layer{Opaque: m.alone.opaque, Bytes: m.bytes, Noted: slices.Sorted(maps.Keys(m.alone.noted))}
 	if m.top == nil {
 		l.Implicit = append(l.Implicit, "/")
 	}
@@ -86,14 +89,28 @@ func (m *Image) Layer() Layer {
 	return l
 }
 
+// mostPaths is how many bytes of directories' names are known of a layer.
+const mostPaths = 16 << 20
+
+// note remembers a directory that has notes of its links.
+func (a *alone) note(dir string) bool {
+	if a.noted[dir] {
+		return true
+	}
+	if a.sum += len(dir); a.sum > mostPaths {
+		return false
+	}
+	a.noted[dir] = true
+	return true
+}
+
 // imply notes a directory that was made without an entry, and in the place of
 // no other one that the layer removes.
 func (m *Image) imply(fd int, path string) error {
-	const most = 16 << 20
 	if m.alone == nil {
 		return nil
 	}
-	if m.alone.sum += len(path); m.alone.sum > most {
+	if m.alone.sum += len(path); m.alone.sum > mostPaths {
 		return errors.New("the layer has too many directories without entries for them")
 	}
 	var st unix.Stat_t

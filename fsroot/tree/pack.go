@@ -38,7 +38,7 @@ type Packing struct {
 // followed if a slash comes behind it.
 func (t Tree) Pack(w io.Writer, unsafePath, as string, how Packing) error {
 	out := tar.NewWriter(w)
-	p := &packer{Packing: how, out: out, links: map[file]string{}, from: unsafePath, as: as}
+	p := &packer{Packing: how, out: out, links: map[file]string{}, stood: map[string]bool{}, from: unsafePath, as: as}
 	dir, name, err := t.parent(unsafePath)
 	if strings.HasSuffix(unsafePath, "/") || strings.HasSuffix(unsafePath, "/.") || name == "/" {
 		if err == nil {
@@ -51,6 +51,11 @@ func (t Tree) Pack(w io.Writer, unsafePath, as string, how Packing) error {
 		return pathError("open", unsafePath, err)
 	}
 	defer unix.Close(dir)
+	if how.Layer != nil {
+		if p.noted, err = readDevices(dir); err != nil {
+			return pathError("open", unsafePath, err)
+		}
+	}
 	if err := p.add(dir, name, as, 0); err != nil {
 		return err
 	}
@@ -75,6 +80,8 @@ type packer struct {
 	ordered   int             // bytes of names of the directories that are open
 	zeros     int64           // written for holes
 	device    uint64          // that is known not to be the kernel's own
+	noted     []*tar.Header   // devices that unpack could not make
+	stood     map[string]bool // those of them that empty files stand for
 }
 
 // shown is where a name in the stream comes from.
@@ -97,7 +104,9 @@ func (p *packer) add(dir int, name, as string, depth int) error {
 		kernels, err = p.kernels(fd, st.Dev)
 	}
 	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK && !kernels {
-		err = p.addLink(fd, &st, as)
+		h := p.header(&st, as)
+		p.disownedLink(dir, name, &st, h)
+		err = p.addLink(fd, &st, h)
 	}
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		return p.named("stat", as, err)
@@ -118,7 +127,9 @@ func (p *packer) addKind(dir int, name string, st *unix.Stat_t, as string, depth
 	case kind == unix.S_IFDIR:
 		return p.addDir(dir, name, as, depth)
 	case p.Layer != nil:
-		return p.addSpecial(st, as, depth)
+		h := p.header(st, as)
+		p.disownedLink(dir, name, st, h)
+		return p.addSpecial(st, h, depth)
 	default:
 		return p.leaveOut(as, depth, "it is a device, a pipe or a socket")
 	}
@@ -218,7 +229,7 @@ func (p *packer) addFile(dir int, name, as string) error {
 	}
 	h := p.header(&st, as)
 	if p.Layer != nil {
-		if whiteout, err := p.describe(fd, &st, h, as); whiteout || err != nil {
+		if written, err := p.describe(fd, &st, h, as); written || err != nil {
 			return err
 		}
 	}
@@ -269,15 +280,14 @@ func (p *packer) addDir(dir int, name, as string, depth int) error {
 	}
 }
 
-func (p *packer) addLink(fd int, st *unix.Stat_t, as string) error {
+func (p *packer) addLink(fd int, st *unix.Stat_t, h *tar.Header) error {
 	target := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(fd, "", target)
 	if err != nil {
-		return pathError("readlink", p.shown(as), err)
+		return pathError("readlink", p.shown(h.Name), err)
 	}
-	h := p.header(st, as)
 	if p.Layer != nil {
-		if is, err := p.again(h, st, as); is || err != nil {
+		if is, err := p.again(h, st, h.Name); is || err != nil {
 			return err
 		}
 	}

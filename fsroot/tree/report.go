@@ -72,6 +72,7 @@ func (r *Report) Add(other *Report) {
 	r.Unrecorded += other.Unrecorded
 	r.Setuid += other.Setuid
 	r.Unnoted = r.Unnoted || other.Unnoted
+	r.Squash = r.Squash || other.Squash
 	for name, files := range other.Xattrs {
 		r.xattr(name, files)
 	}
@@ -92,9 +93,9 @@ func (r *Report) xattr(name string, files int) {
 const noteDevices = "user.bryo.devices"
 
 // note keeps with the root what a later reader of it has to know.
-func (m *Image) note(root int, idMap string) error {
+func (m *Image) note(root int) error {
 	const most = 2 << 10 // there may be one block for all
-	err := unix.Fsetxattr(root, fsroot.IDMapNote, []byte(idMap), 0)
+	err := unix.Fsetxattr(root, fsroot.IDMapNote, []byte(m.idMap), 0)
 	if len(m.Report.Devices) > 0 {
 		lines := strings.Join(m.Report.Devices, "\n")
 		if len(lines) > most { // half a name would be another one

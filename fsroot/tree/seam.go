@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/fsroot/owner"
 )
 
 // A stack of layers shows a directory as the highest layer has it that has one
@@ -35,7 +37,7 @@ type Seam struct {
 // FindSeam looks for what a stack shows otherwise.
 func FindSeam(stack []Stacked) (*Seam, error) {
 	s := &Seam{stack: stack}
-	all := map[string]bool{}
+	all := map[string]bool{} // and whether the stack may show them otherwise
 	for i, layer := range stack {
 		s.absent = append(s.absent, map[string]bool{})
 		s.implicit = append(s.implicit, map[string]bool{})
@@ -43,16 +45,23 @@ func FindSeam(stack []Stacked) (*Seam, error) {
 			s.implicit[i][dir] = true
 			all[dir] = all[dir] || i > 0
 		}
+		for _, dir := range layer.Noted {
+			all[dir] = all[dir] || len(stack) > 1
+		}
 	}
 	for _, dir := range slices.Sorted(maps.Keys(all)) {
 		if !all[dir] {
 			continue
 		}
 		shown, meant, err := s.find(dir)
+		var noted []int
+		if err == nil {
+			noted, err = s.noted(dir)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("look for %s in all layers: %w", dir, err)
 		}
-		if shown != meant {
+		if shown != meant || len(noted) > 0 && !slices.Equal(noted, []int{shown}) {
 			s.paths = append(s.paths, dir)
 		}
 	}
@@ -66,26 +75,56 @@ func (s *Seam) Empty() bool { return len(s.paths) == 0 }
 // meant: the highest one's that says something of it. Both are -1 for a path that
 // is none of a directory.
 func (s *Seam) find(dir string) (shown, meant int, err error) {
-	shown = -1
+	shown, meant = -1, -1
+	err = s.each(dir, func(i int) bool {
+		if shown < 0 {
+			shown = i
+		}
+		if !s.implicit[i][dir] {
+			meant = i
+		}
+		return meant < 0
+	})
+	if meant < 0 {
+		meant = shown
+	}
+	return shown, meant, err
+}
+
+// each goes through the layers that have a directory, the topmost first, and that
+// no layer above hides.
+func (s *Seam) each(dir string, do func(layer int) (more bool)) error {
 	for i := range slices.Backward(s.stack) {
 		there, opaque, err := s.has(i, dir)
 		switch {
 		case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
-			return shown, shown, nil // it hides those below
+			return nil // it hides those below
 		case err != nil:
-			return -1, -1, err
+			return err
 		}
-		if there && shown < 0 {
-			shown = i
-		}
-		if there && !s.implicit[i][dir] {
-			return shown, i, nil
-		}
-		if opaque {
-			break
+		if there && !do(i) || opaque {
+			return nil
 		}
 	}
-	return shown, shown, nil
+	return nil
+}
+
+// noted returns the layers that have notes of links in a directory and show in it,
+// the topmost first.
+func (s *Seam) noted(dir string) (list []int, err error) {
+	eachErr := s.each(dir, func(i int) bool {
+		fd, _, openErr := s.open(i, dir)
+		if err = openErr; err != nil {
+			return false
+		}
+		defer unix.Close(fd)
+		if owner.Opened(fd).HasLinks() {
+			list = append(list, i)
+		}
+		_, missing := unix.Fgetxattr(fd, overlayOpaque, nil)
+		return missing != nil
+	})
+	return list, errors.Join(err, eachErr)
 }
 
 // has says whether a layer has a directory, and whether it hides those of lower ones.
@@ -171,7 +210,29 @@ func (s *Seam) dress(to int, dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(copyAttributes(from, fd), unix.Close(fd))
+	err = copyAttributes(from, fd)
+	if err == nil {
+		err = s.dressLinks(fd, dir)
+	}
+	return errors.Join(err, unix.Close(fd))
+}
+
+// dressLinks gives a directory the notes of all layers. Those that there is no room
+// for are lost.
+func (s *Seam) dressLinks(to int, dir string) error {
+	layers, err := s.noted(dir)
+	if err != nil {
+		return err
+	}
+	for _, i := range layers {
+		from, _, err := s.open(i, dir)
+		if err != nil {
+			return err
+		}
+		_ = owner.Opened(to).AddLinks(owner.Opened(from))
+		_ = unix.Close(from)
+	}
+	return nil
 }
 
 // copyAttributes gives one directory what another one has beside its names, but

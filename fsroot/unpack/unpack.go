@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/tree"
-	"bryo/idmap"
 )
 
 // Source is what somebody names for an image.
@@ -60,13 +59,10 @@ type Request struct {
 
 // Unpack makes a root file system of an image.
 func Unpack(r Request) (*tree.Report, error) {
-	to := &root{tree.NewImage(r.Root, r.Limits)}
-	if maps, err := idmap.ParseMaps(r.IDMap); err == nil && maps.RootAlone() {
-		to.Squash, to.Report.Squash = true, true
-	}
+	to := &root{tree.NewImage(r.Root, r.Limits).Under(r.IDMap)}
 	err := Read(Source{r.Image, r.Reference, r.Root, r.Limits.Bytes}, to)
 	if err == nil {
-		err = to.Finish(r.IDMap)
+		err = to.Finish()
 	}
 	return &to.Report, err
 }

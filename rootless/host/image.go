@@ -26,6 +26,7 @@ func probeImage(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	if err != nil {
 		return err
 	}
+	r.IDMap = maps // or there are no layers
 	dir := filepath.Join(from.Shelf, image.LayersDir(maps))
 	if r.Source, err = fsroot.OpenSource(from.Own); err != nil {
 		return removed(err)

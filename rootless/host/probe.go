@@ -358,6 +358,11 @@ func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 		return err
 	}
 	r.IDMap = root.IDMap()
+	if spec.Root.Image != nil { // a copy, which has no note
+		if r.IDMap, err = rootless.IDMap(spec, facts); err != nil {
+			return err
+		}
+	}
 	if err := readAccounts(root, r, spec.Process.User); err != nil {
 		return err
 	}

@@ -111,8 +111,8 @@ func (s *Server) adopt(b *birth) bool {
 		}
 		return true
 	}
-	if id, err := owner.InodeOf(fd); err == nil && listed(st.Mode) {
-		_ = owner.At(own(b.dir)).WriteLink(id, b.note)
+	if l, err := owner.LinkAt(b.dir, b.name); err == nil && listed(st.Mode) {
+		_ = links(b.dir).WriteLink(l, b.note)
 	}
 	return true
 }

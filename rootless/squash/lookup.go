@@ -194,12 +194,12 @@ func (c *call) note(fd int, mode uint32) (owner.Note, bool) {
 	if !listed(mode) {
 		return owner.Note{}, false
 	}
-	dir, id, err := c.above(fd)
+	dir, l, err := c.above(fd)
 	if err != nil {
 		return owner.Note{}, false
 	}
 	defer unix.Close(dir)
-	return owner.At(own(dir)).ReadLink(id)
+	return links(dir).ReadLink(l)
 }
 
 // setNote notes it.
@@ -207,42 +207,52 @@ func (c *call) setNote(fd int, mode uint32, n owner.Note) error {
 	if carries(mode) {
 		return owner.At(own(fd)).Write(n)
 	}
-	dir, id, err := c.above(fd)
+	dir, l, err := c.above(fd)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(dir)
-	return owner.At(own(dir)).WriteLink(id, n)
+	return links(dir).WriteLink(l, n)
+}
+
+// links are the notes that a directory has.
+func links(dir int) owner.File {
+	f := owner.At(own(dir))
+	var st unix.Statfs_t
+	if unix.Fstatfs(dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		f = f.Copying()
+	}
+	return f
 }
 
 // above opens the directory that an open file is in.
-func (c *call) above(fd int) (dir int, id owner.Inode, err error) {
-	if id, err = owner.InodeOf(fd); err != nil {
-		return -1, id, err
-	}
+func (c *call) above(fd int) (dir int, l owner.Link, err error) {
 	var b [unix.PathMax]byte
 	n, err := unix.Readlinkat(c.server.proc, own(fd), b[:])
 	if err != nil {
-		return -1, id, err
+		return -1, l, err
 	}
 	at, name := path.Split(string(b[:n]))
 	if !path.IsAbs(at) {
-		return -1, id, unix.EPERM // a pipe, or in another root
+		return -1, l, unix.EPERM // a pipe, or in another root
 	}
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS}
 	if dir, err = unix.Openat2(unix.AT_FDCWD, at, &how); err != nil {
-		return -1, id, err
+		return -1, l, err
 	}
 	var it, there unix.Stat_t
 	if err = unix.Fstat(fd, &it); err == nil {
 		err = unix.Fstatat(dir, name, &there, unix.AT_SYMLINK_NOFOLLOW)
 	}
-	if err == nil && (it.Dev != there.Dev || it.Ino != there.Ino) {
+	if err == nil {
+		l, err = owner.LinkAt(dir, name)
+	}
+	if err == nil && (it.Dev != there.Dev || it.Ino != there.Ino || l.Number != it.Ino) {
 		err = unix.EPERM // it was moved meanwhile
 	}
 	if err != nil {
 		_ = unix.Close(dir)
-		return -1, id, err
+		return -1, l, err
 	}
-	return dir, id, nil
+	return dir, l, nil
 }
