@@ -70,7 +70,8 @@ type Stack struct {
 // Top is the root directory of a layer.
 type Top struct {
 	Owner
-	Mode uint32
+	Mode  uint32
+	Notes map[string][]byte `json:",omitempty"` // attributes: see package owner
 }
 
 // Owner is a user and a group of the container.

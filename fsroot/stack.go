@@ -1,6 +1,7 @@
 package fsroot
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -63,6 +64,9 @@ func (b *Builder) stackImage() {
 			dir := b.p.Openat2(upper, b.root, upper, ownDir, 0, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
 			b.p.Fchown(dir, top.UID, top.GID)
 			b.p.Fchmod(dir, uint64(top.Mode))
+			for _, name := range slices.Sorted(maps.Keys(top.Notes)) {
+				b.p.Fsetxattr(dir, name, string(top.Notes[name]))
+			}
 		}
 		upper, work = stackedOwn+"/"+upper, stackedOwn+"/"+work
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/fsroot/owner"
 )
 
 // Union is layers as an overlay file system will show them, for reading before
@@ -52,6 +54,12 @@ func (u *Union) Close() error {
 func (u *Union) Stat(layer int) (st unix.Stat_t, err error) {
 	err = unix.Fstat(u.layers[layer], &st)
 	return st, err
+}
+
+// Notes are the attributes of the root directory of a layer that say whom it, and
+// links in it, belong to.
+func (u *Union) Notes(layer int) map[string][]byte {
+	return owner.At(fmt.Sprintf("/proc/self/fd/%d", u.layers[layer])).Notes()
 }
 
 // place is what a path leads to: a directory of each of these layers, which show

@@ -78,10 +78,11 @@ type RootFacts struct {
 	Shell   string         // the first shell there is, "" for none
 }
 
-// Top is who on the host has a directory, and its mode.
+// Top is who on the host has a directory, its mode, and what is noted with it.
 type Top struct {
 	Owner idmap.Identity
 	Mode  uint32
+	Notes map[string][]byte
 }
 
 // Joined is a namespace of another process, opened.

@@ -138,7 +138,7 @@ func compileImage(spec *Spec, facts *Facts, pl *Plan) error {
 		if !hasUID || !hasGID {
 			uid, gid = pl.Builder()
 		}
-		pl.Root.Stack.Top = &fsroot.Top{Owner: fsroot.Owner{UID: uid, GID: gid}, Mode: top.Mode}
+		pl.Root.Stack.Top = &fsroot.Top{Owner: fsroot.Owner{UID: uid, GID: gid}, Mode: top.Mode, Notes: top.Notes}
 	}
 	return nil
 }

@@ -150,6 +150,8 @@ func unpackWarnings(r *tree.Report) (lines []string) {
 			line += fmt.Sprintf("; %d have lost set-user-ID bits", r.Setuid)
 		}
 		lines = append(lines, line)
+	} else if r.Squash {
+		lines = append(lines, "root is the only id, and bryo run has it look like many (--squash)")
 	}
 	lines = append(lines, attributeWarnings(r)...)
 	if r.Unnoted {

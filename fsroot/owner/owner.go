@@ -146,3 +146,21 @@ func (f File) Write(n Note) error {
 	}
 	return err
 }
+
+// Notes are the attributes of a directory with what is noted of it and its links, as
+// far as they are of usual size; nil for none.
+func (f File) Notes() (notes map[string][]byte) {
+	const usual = 4 << 10
+	for _, name := range []string{Attribute, linksAttribute} {
+		value := make([]byte, usual)
+		n, err := f.get(name, value)
+		if err != nil || n == 0 {
+			continue
+		}
+		if notes == nil {
+			notes = map[string][]byte{}
+		}
+		notes[name] = value[:n]
+	}
+	return notes
+}

@@ -231,7 +231,8 @@ func TestDisowned(t *testing.T) {
 	} {
 		p := &packer{Packing: Packing{Layer: &Layering{IDs: ids}}}
 		h := &tar.Header{Uid: int(row.uid), Gid: int(row.gid)}
-		p.disowned(&unix.Stat_t{Uid: row.uid, Gid: row.gid}, h, row.note)
+		n, _ := owner.Parse(row.note)
+		p.disowned(&unix.Stat_t{Uid: row.uid, Gid: row.gid}, h, n)
 		if got := fmt.Sprintf("%d:%d", h.Uid, h.Gid); got != row.want {
 			t.Errorf("%s: %s, want %s", row.name, got, row.want)
 		}

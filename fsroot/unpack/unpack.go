@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"runtime"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -31,6 +32,7 @@ type Taker interface {
 
 // Read finds out what a source is.
 func Read(from Source, to Taker) error {
+	defer runtime.KeepAlive(from.Image) // of a layout only its descriptor is used below
 	info, err := from.Image.Stat()
 	if err != nil {
 		return err

@@ -95,5 +95,5 @@ func top(u *fsroot.Union, layers bool) (*rootless.Top, error) {
 		return &rootless.Top{Owner: idmap.Identity{UID: upper.Uid, GID: upper.Gid}, Mode: usual}, nil
 	}
 	st, err := u.Stat(1)
-	return &rootless.Top{Owner: idmap.Identity{UID: st.Uid, GID: st.Gid}, Mode: st.Mode & bits}, err
+	return &rootless.Top{Owner: idmap.Identity{UID: st.Uid, GID: st.Gid}, Mode: st.Mode & bits, Notes: u.Notes(1)}, err
 }

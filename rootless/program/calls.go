@@ -139,6 +139,11 @@ func (p *Program) Fchown(fd Arg, uid, gid uint32) { p.do(unix.SYS_FCHOWN, fd, Nu
 // Fchmod is fchmod(2).
 func (p *Program) Fchmod(fd Arg, mode uint64) { p.do(unix.SYS_FCHMOD, fd, styled(asOctal, mode)) }
 
+// Fsetxattr gives a file an extended attribute.
+func (p *Program) Fsetxattr(fd Arg, name, value string) {
+	p.do(unix.SYS_FSETXATTR, fd, Text(name), Blob(value), Num(len(value)), Num(0))
+}
+
 // Offsets into struct statx (statx(2)).
 const (
 	StatxMode   = 0x1c // 2 bytes

@@ -188,6 +188,7 @@ func callTable() []flag {
 		{unix.SYS_FCHDIR, "fchdir"},
 		{unix.SYS_FCHMOD, "fchmod"},
 		{unix.SYS_FCHMODAT, "fchmodat"},
+		{unix.SYS_FSETXATTR, "fsetxattr"},
 		{unix.SYS_FCHOWN, "fchown"},
 		{unix.SYS_FCNTL, "fcntl"},
 		{unix.SYS_FSCONFIG, "fsconfig"},
