@@ -10,16 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/tree"
+	"bryo/idmap"
 )
 
 // runCopy is not for people. It is the side of bryo cp in the container's ids:
 //
-//	bryo copy pack ROOT STREAM PATH NAME       what only unpack reads, of PATH, called NAME in it
-//	bryo copy archive ROOT STREAM PATH NAME    an archive of that
-//	bryo copy unpack ROOT STREAM PATH NAME     what pack has written goes to PATH, as cp would put a file NAME
-//	bryo copy extract ROOT STREAM PATH .       an archive goes to the directory PATH
+//	bryo copy pack ROOT STREAM PATH NAME IDMAP       what only unpack reads, of PATH, called NAME in it
+//	bryo copy archive ROOT STREAM PATH NAME IDMAP    an archive of that
+//	bryo copy unpack ROOT STREAM PATH NAME IDMAP     what pack has written goes to PATH, as cp would put a file NAME
+//	bryo copy extract ROOT STREAM PATH . IDMAP       an archive goes to the directory PATH
+//
+// IDMAP is that of a container whose owners are notes, and empty for others.
 func runCopy(args []string, s streams) int {
-	const operands = 5
+	const operands = 6
 	if len(args) != operands {
 		return usage(s, "bryo cp starts the copier; there is nothing to do by hand")
 	}
@@ -33,9 +36,17 @@ func runCopy(args []string, s streams) int {
 	}
 	root, stream := tree.InRoot(fds[0]), os.NewFile(uintptr(fds[1]), "archive")
 	path, name := args[3], args[4]
+	var noted *idmap.Maps
+	if text := args[5]; text != "" {
+		maps, err := idmap.ParseMaps(text)
+		if err != nil {
+			return report(s, err)
+		}
+		noted = &maps
+	}
 	switch how := args[0]; how {
 	case "pack", "archive":
-		err := root.Pack(stream, path, name, tree.Packing{Skipped: skipped(s), Holes: how == "pack"})
+		err := root.Pack(stream, path, name, tree.Packing{Skipped: skipped(s), Holes: how == "pack", Noted: noted})
 		if errors.Is(err, unix.EPIPE) {
 			return exitFailed // who reads has told why it does not any more
 		}
@@ -48,19 +59,20 @@ func runCopy(args []string, s streams) int {
 		case name == "." || !strings.HasSuffix(path, "/"):
 			needed = filepath.Dir(filepath.Clean("/" + path))
 		}
-		return report(s, unpack(root, stream, at, needed, true, s))
+		return report(s, unpack(root, stream, at, needed, tree.Unpacking{Holes: true, Noted: noted != nil}, s))
 	default:
-		return report(s, unpack(root, stream, path, path, false, s))
+		return report(s, unpack(root, stream, path, path, tree.Unpacking{Noted: noted != nil}, s))
 	}
 }
 
 // unpack needs a directory that is there already.
-func unpack(root tree.Tree, stream *os.File, at, needed string, holes bool, s streams) error {
+func unpack(root tree.Tree, stream *os.File, at, needed string, how tree.Unpacking, s streams) error {
 	if !root.IsDir(needed) {
 		return fmt.Errorf("%s is no directory of the container\nfix: make it first: bryo exec CONTAINER mkdir -p %s", needed, needed)
 	}
 	foreign := 0
-	err := root.Unpack(stream, at, tree.Unpacking{Owners: true, Holes: holes, Skipped: skipped(s), Foreign: func(int, int) { foreign++ }})
+	how.Owners, how.Skipped, how.Foreign = true, skipped(s), func(int, int) { foreign++ }
+	err := root.Unpack(stream, at, how)
 	if foreign > 0 {
 		warn(s, []string{fmt.Sprintf("%d files are root's inside: their own ids are not in the container's map", foreign)})
 	}

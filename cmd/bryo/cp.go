@@ -348,12 +348,20 @@ func startCopier(c inContainer, stream *os.File, how, name string) (*copier, err
 		mapped.Root = fsroot.Plan{Root: plan.Root.Root, Stack: &stack}
 		inherited[0] = launch.StackFD
 	}
-	mapped.Process.Argv = []string{"bryo", copyVerb, how, strconv.Itoa(inherited[0]), strconv.Itoa(inherited[1]), c.path, name}
+	mapped.Process.Argv = []string{"bryo", copyVerb, how, strconv.Itoa(inherited[0]), strconv.Itoa(inherited[1]), c.path, name, notedMap(plan)}
 	container, err := launch.Unshare(mapped)
 	if err != nil {
 		return nil, err
 	}
 	return &copier{container, plan.IDs.Maps}, container.Deliver()
+}
+
+// notedMap is the map of ids of a container whose owners are notes, and "" of others.
+func notedMap(plan *rootless.Plan) string {
+	if plan.Squash == nil {
+		return ""
+	}
+	return plan.IDs.Maps.Text()
 }
 
 // keepStopped keeps a container from being started as long as this process lives:

@@ -189,11 +189,11 @@ func (p *packer) layer(dir int, upper bool) (ocispec.Descriptor, digest.Digest, 
 }
 
 func (p *packer) stream(w io.Writer, dir int, upper bool) error {
-	l := &tree.Layering{Upper: upper, IDs: &p.ids, Report: &p.report}
+	l := &tree.Layering{Upper: upper, Report: &p.report}
 	if p.Before != nil {
 		l.Before = *p.Before
 	}
-	err := tree.Beneath(dir).Pack(w, "/", ".", tree.Packing{Skipped: p.report.Leave, Layer: l})
+	err := tree.Beneath(dir).Pack(w, "/", ".", tree.Packing{Skipped: p.report.Leave, Layer: l, Noted: &p.ids})
 	if l.Newest.After(p.newest) {
 		p.newest = l.Newest
 	}

@@ -11,18 +11,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"bryo/fsroot/owner"
-	"bryo/idmap"
 )
 
 // Layering is how a tree becomes a layer of an image. Names are in order, so that
 // the same tree is the same layer wherever it lies; extended attributes, pipes
 // and devices are in it, and none of bryo's own notes.
 type Layering struct {
-	Upper  bool        // the tree is a layer of an overlay file system: its whiteouts become an image's
-	Before time.Time   // no file is younger; zero for any time
-	IDs    *idmap.Maps // in which the tree is read; owners outside are those that unpack noted
+	Upper  bool      // the tree is a layer of an overlay file system: its whiteouts become an image's
+	Before time.Time // no file is younger; zero for any time
 	Report *Report
 
 	// Newest is the latest time in the layer.
@@ -181,9 +177,7 @@ func (p *packer) describe(fd int, st *unix.Stat_t, h *tar.Header, as string) (wr
 		}
 	}
 	if slices.Contains(names, rootlessOwner) {
-		n, _ := owner.Opened(fd).Read()
-		p.disowned(st, h, n)
-		if n.Kind != 0 && !isDir && st.Size == 0 {
+		if n := p.disownedFile(fd, st, h); n.Kind != 0 {
 			return true, p.addStandIn(st, h, n)
 		}
 	}

@@ -229,7 +229,7 @@ func TestDisowned(t *testing.T) {
 		{"none", 0, 0, []byte("\x08"), "0:0"},
 		{"no id", 0, 0, binary.AppendUvarint([]byte{8}, math.MaxUint32), "0:0"},
 	} {
-		p := &packer{Packing: Packing{Layer: &Layering{IDs: ids}}}
+		p := &packer{Packing: Packing{Layer: &Layering{}, Noted: ids}}
 		h := &tar.Header{Uid: int(row.uid), Gid: int(row.gid)}
 		n, _ := owner.Parse(row.note)
 		p.disowned(&unix.Stat_t{Uid: row.uid, Gid: row.gid}, h, n)

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot"
-	"bryo/fsroot/owner"
 )
 
 // Merge copies what layers show as one, from a path in them on, into a directory
@@ -95,12 +94,12 @@ func (m *merger) entry(to int, from []int, name, at string, depth int) (err erro
 	case unix.S_IFREG:
 		err = m.file(to, from[0], name, at, &st)
 	case unix.S_IFLNK:
-		if err = m.link(to, fd, name, &st); err == nil {
-			err = noteLink(to, from[0], name)
-		}
+		err = m.link(to, fd, name, &st)
+		noteLink(to, from[0], name)
 	case unix.S_IFIFO:
 		if err = unix.Mknodat(to, name, st.Mode, 0); err == nil {
-			err = errors.Join(m.attributesOf(to, name, &st), noteLink(to, from[0], name))
+			err = m.attributesOf(to, name, &st)
+			noteLink(to, from[0], name)
 		}
 	default: // a whiteout; layers have no other devices
 	}
@@ -196,25 +195,10 @@ func (m *merger) link(to, fd int, name string, st *unix.Stat_t) error {
 }
 
 // noteLink gives a link or a pipe the note that is kept in its directory.
-func noteLink(to, from int, name string) error {
-	fd, err := openAt(from, ".", unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return err
+func noteLink(to, from int, name string) {
+	if n, noted := readLinkNote(from, name, false); noted {
+		_ = writeLinkNote(to, name, n) // there may be no room
 	}
-	defer unix.Close(fd)
-	l, err := owner.LinkAt(fd, name)
-	if err != nil {
-		return err
-	}
-	n, noted := owner.Opened(fd).ReadLink(l)
-	if !noted {
-		return nil
-	}
-	if l, err = owner.LinkAt(to, name); err != nil {
-		return err
-	}
-	_ = owner.Opened(to).WriteLink(l, n) // there may be no room
-	return nil
 }
 
 // attributesOf is attributes for what cannot be opened without waiting.

@@ -133,34 +133,75 @@ func vacant(t Tree, name string) bool {
 // here, of a file that root has in that one's place. Where root is the only id, that
 // is so of all others: whoever wrote the note could do anything to the file.
 func (p *packer) disowned(st *unix.Stat_t, h *tar.Header, n owner.Note) {
-	if p.Layer.IDs == nil {
-		return
-	}
 	stands := func(ids idmap.Map, now, noted uint32) bool {
 		_, mapped := ids.ToHost(noted)
 		return now == noted || now == 0 && !mapped
 	}
-	if stands(p.Layer.IDs.UID, st.Uid, n.UID) && stands(p.Layer.IDs.GID, st.Gid, n.GID) {
+	if stands(p.Noted.UID, st.Uid, n.UID) && stands(p.Noted.GID, st.Gid, n.GID) {
 		h.Uid, h.Gid = int(n.UID), int(n.GID)
 	}
 }
 
+// disownedFile is disowned for a file or a directory that is open. It returns the
+// note of an empty file that stands for a device.
+func (p *packer) disownedFile(fd int, st *unix.Stat_t, h *tar.Header) (device owner.Note) {
+	if p.Noted == nil {
+		return owner.Note{}
+	}
+	n, noted := owner.Opened(fd).Read()
+	if noted {
+		p.disowned(st, h, n)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > 0 {
+		return owner.Note{}
+	}
+	return n
+}
+
 // disownedLink is disowned for what has no attributes: its directory, which is open,
-// has them.
+// has them. It may be of an overlay file system, or a layer of one.
 func (p *packer) disownedLink(dir int, name string, st *unix.Stat_t, h *tar.Header) {
-	if p.Layer == nil {
+	if p.Noted == nil {
 		return
 	}
-	notes := owner.Opened(dir)
-	if p.Layer.Upper {
+	n, noted := readLinkNote(dir, name, p.Layer == nil || p.Layer.Upper)
+	if noted {
+		p.disowned(st, h, n)
+	}
+}
+
+// readLinkNote reads the note that a directory has of a link. The descriptor may be
+// one that only leads to the directory.
+func readLinkNote(dir int, name string, copies bool) (n owner.Note, noted bool) {
+	fd, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return n, false
+	}
+	defer unix.Close(fd)
+	notes := owner.Opened(fd)
+	if copies {
 		notes = notes.Copying()
 	}
 	if !notes.HasLinks() {
-		return
+		return n, false
 	}
-	if l, err := owner.LinkAt(dir, name); err == nil {
-		if n, noted := notes.ReadLink(l); noted {
-			p.disowned(st, h, n)
-		}
+	l, err := owner.LinkAt(fd, name)
+	if err != nil {
+		return n, false
 	}
+	return notes.ReadLink(l)
+}
+
+// writeLinkNote writes it.
+func writeLinkNote(dir int, name string, n owner.Note) error {
+	fd, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	l, err := owner.LinkAt(fd, name)
+	if err != nil {
+		return err
+	}
+	return owner.Opened(fd).Copying().WriteLink(l, n)
 }

@@ -38,8 +38,8 @@ type Layer struct {
 type alone struct {
 	implicit map[uint64]string // by their inodes
 	noted    map[string]bool
-	sum      int               // bytes of them
-	top      uint64            // the root's inode
+	sum      int    // bytes of them
+	top      uint64 // the root's inode
 	opaque   bool
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/idmap"
 )
 
 // deepest is how many directories may lie in each other where each takes up to two
@@ -31,6 +33,10 @@ type Packing struct {
 	Skipped func(unsafePath, why string)     // what cannot be in the stream
 	Holes   bool                             // are told as only Unpack reads them
 	Layer   *Layering                        // the stream is one of an image; nil for others
+
+	// Noted is the map of ids that the tree is read in: owners outside of it are
+	// those that are noted. Nil for not to look at notes.
+	Noted *idmap.Maps
 }
 
 // Pack writes what a path leads to, with all that is below it. In the stream
@@ -232,6 +238,9 @@ func (p *packer) addFile(dir int, name, as string) error {
 		if written, err := p.describe(fd, &st, h, as); written || err != nil {
 			return err
 		}
+	} else if n := p.disownedFile(fd, &st, h); n.Kind != 0 {
+		p.Skipped(p.shown(as), "it stands for a device")
+		return nil
 	}
 	if is, err := p.again(h, &st, as); is || err != nil {
 		return err
@@ -260,6 +269,7 @@ func (p *packer) addDir(dir int, name, as string, depth int) error {
 	if p.Layer != nil {
 		return p.addOrdered(in, &st, h, as, depth)
 	}
+	p.disownedFile(fd, &st, h)
 	if err := p.out.WriteHeader(h); err != nil {
 		return err
 	}

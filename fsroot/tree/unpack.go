@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/fsroot/owner"
 )
 
 // Unpacking is how a stream becomes a tree.
@@ -20,6 +22,7 @@ type Unpacking struct {
 	Skipped func(unsafePath, why string) // what was left out
 	Foreign func(uid, gid int)           // owners that cannot be set: nobody's here
 	Holes   bool                         // the stream is Pack's, which tells them
+	Noted   bool                         // owners that cannot be set are noted, and none are foreign
 }
 
 // Unpack makes what a stream has, below the path at; "." of the stream becomes
@@ -266,6 +269,9 @@ func (u *unpacker) makeLink(dir int, name string, h *tar.Header) error {
 		return err
 	}
 	a := attributesOf(h)
+	if u.Noted {
+		return errors.Join(unix.Fchownat(fd, "", 0, 0, unix.AT_EMPTY_PATH), u.note(&a, func(n owner.Note) error { return writeLinkNote(dir, name, n) }))
+	}
 	return u.own(fd, &a)
 }
 
@@ -287,7 +293,11 @@ func (u *unpacker) set(fd int, a attributes) error {
 	const permissions, all = 0o777, 0o7777
 	mode := uint32(a.mode) & permissions
 	if u.Owners {
-		if err := u.own(fd, &a); err != nil {
+		own := u.own
+		if u.Noted {
+			own = func(fd int, a *attributes) error { return u.note(a, owner.Opened(fd).Write) }
+		}
+		if err := own(fd, &a); err != nil {
 			return err
 		}
 		mode = uint32(a.mode) & all
@@ -297,6 +307,14 @@ func (u *unpacker) set(fd int, a attributes) error {
 	}
 	when := unix.NsecToTimespec(a.when.UnixNano())
 	return unix.UtimesNanoAt(fd, "", []unix.Timespec{when, when}, unix.AT_EMPTY_PATH)
+}
+
+// note has a file of root's, the only one there is, belong to somebody else.
+func (u *unpacker) note(a *attributes, write func(owner.Note) error) error {
+	if !isID(a.uid) || !isID(a.gid) {
+		return fmt.Errorf("the owner %d:%d has no id", a.uid, a.gid)
+	}
+	return write(owner.Note{UID: uint32(a.uid), GID: uint32(a.gid)})
 }
 
 // own lets files whose owner is not in the map of ids stay with who makes them.
