@@ -36,13 +36,9 @@ func runCopy(args []string, s streams) int {
 	}
 	root, stream := tree.InRoot(fds[0]), os.NewFile(uintptr(fds[1]), "archive")
 	path, name := args[3], args[4]
-	var noted *idmap.Maps
-	if text := args[5]; text != "" {
-		maps, err := idmap.ParseMaps(text)
-		if err != nil {
-			return report(s, err)
-		}
-		noted = &maps
+	noted, err := parseNoted(args[5])
+	if err != nil {
+		return report(s, err)
 	}
 	switch how := args[0]; how {
 	case "pack", "archive":
@@ -63,6 +59,15 @@ func runCopy(args []string, s streams) int {
 	default:
 		return report(s, unpack(root, stream, path, path, tree.Unpacking{Noted: noted != nil}, s))
 	}
+}
+
+// parseNoted is nil for a container whose owners are what they are.
+func parseNoted(text string) (*idmap.Maps, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // see above
+	}
+	maps, err := idmap.ParseMaps(text)
+	return &maps, err
 }
 
 // unpack needs a directory that is there already.

@@ -131,7 +131,8 @@ func (f File) write(old []byte, l Link, n Note, keep func(Inode) bool) error {
 	replaced, _, noted := f.find(old, l)
 	list := make([]byte, 0, len(old)+entrySize)
 	for entry := range slices.Chunk(old, entrySize) {
-		if of, _ := decode(entry); !(noted && of.Inode == replaced) && keep(of.Inode) {
+		of, _ := decode(entry)
+		if again := noted && of.Inode == replaced; !again && keep(of.Inode) {
 			list = append(list, entry...)
 		}
 	}

@@ -152,3 +152,54 @@ func TestLinksThatAreGone(t *testing.T) {
 		}
 	}
 }
+
+// A copy that an overlay file system makes of a link is another inode, and has the
+// note of the first; one that is no copy has not.
+func TestCopies(t *testing.T) {
+	file, _, fd := directory(t)
+	if err := unix.Symlinkat("x", fd, "a"); err != nil {
+		t.Fatal(err)
+	}
+	first, err := LinkAt(fd, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := Link{Inode{first.Number + 1, first.Birth + 1}, first.Likeness}
+	if err := file.WriteLink(first, Note{UID: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if n, noted := file.ReadLink(copied); noted {
+		t.Errorf("what is no copy has %v", n)
+	}
+	if n, _ := file.Copying().ReadLink(copied); n != (Note{UID: 5}) {
+		t.Errorf("a copy has %v", n)
+	}
+	if err := file.Copying().WriteLink(copied, Note{}); err != nil {
+		t.Fatal(err)
+	}
+	if n, noted := file.Copying().ReadLink(copied); noted || file.HasLinks() {
+		t.Errorf("%v is left", n)
+	}
+}
+
+// What two directories have noted is put together, and the first counts more.
+func TestAddLinks(t *testing.T) {
+	upper, _, _ := directory(t)
+	lower, _, _ := directory(t)
+	a, b := Link{Inode: Inode{1, 1}}, Link{Inode: Inode{2, 1}}
+	for _, err := range []error{
+		upper.WriteLink(a, Note{UID: 1}), lower.WriteLink(a, Note{UID: 3}), lower.WriteLink(b, Note{UID: 2}), upper.AddLinks(lower),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for l, want := range map[Link]uint32{a: 1, b: 2} {
+		if n, _ := upper.ReadLink(l); n.UID != want {
+			t.Errorf("%v has %v", l, n)
+		}
+	}
+	if notes := upper.Notes(); len(notes[Attribute]) == 0 || len(notes[linksAttribute]) != 2*entrySize {
+		t.Errorf("%v", notes)
+	}
+}

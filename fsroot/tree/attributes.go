@@ -87,7 +87,8 @@ func (m *Image) disown(fd int, h *tar.Header, mode uint32) uint32 {
 	if err != nil {
 		m.Report.Unrecorded++
 	}
-	if mode&special != 0 && h.Typeflag != tar.TypeDir && !(m.Report.Squash && err == nil) {
+	harmless := m.Report.Squash && err == nil
+	if mode&special != 0 && h.Typeflag != tar.TypeDir && !harmless {
 		m.Report.Setuid++
 		mode &^= special
 	}

@@ -28,7 +28,8 @@ func layered(t *testing.T, dir string, l *Layering) (stream string, entries []*t
 		l.Report = &Report{}
 	}
 	var out bytes.Buffer
-	err = Beneath(opened(t, dir)).Pack(&out, "/", ".", Packing{Skipped: l.Report.Leave, Layer: l})
+	ids := idmap.Map{{Inside: 0, Outside: uint32(os.Getuid()), Count: 1}}
+	err = Beneath(opened(t, dir)).Pack(&out, "/", ".", Packing{Skipped: l.Report.Leave, Layer: l, Noted: &idmap.Maps{UID: ids, GID: ids}})
 	if err != nil {
 		return "", nil, err
 	}

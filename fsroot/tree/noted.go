@@ -65,7 +65,7 @@ func readDevices(root int) ([]*tar.Header, error) {
 	defer unix.Close(fd)
 	note, err := readXattr(fd, noteDevices)
 	if err != nil {
-		return nil, nil //nolint:nilerr // there is none, or no room for one
+		return nil, nil // there is none, or no room for one
 	}
 	return parseDevices(string(note)), nil
 }

@@ -53,19 +53,25 @@ func FindSeam(stack []Stacked) (*Seam, error) {
 		if !all[dir] {
 			continue
 		}
-		shown, meant, err := s.find(dir)
-		var noted []int
-		if err == nil {
-			noted, err = s.noted(dir)
-		}
+		otherwise, err := s.otherwise(dir)
 		if err != nil {
 			return nil, fmt.Errorf("look for %s in all layers: %w", dir, err)
 		}
-		if shown != meant || len(noted) > 0 && !slices.Equal(noted, []int{shown}) {
+		if otherwise {
 			s.paths = append(s.paths, dir)
 		}
 	}
 	return s, nil
+}
+
+// otherwise says whether the stack shows a directory otherwise than meant.
+func (s *Seam) otherwise(dir string) (bool, error) {
+	shown, meant, err := s.find(dir)
+	if err != nil || shown != meant {
+		return true, err
+	}
+	noted, err := s.noted(dir)
+	return len(noted) > 0 && !slices.Equal(noted, []int{shown}), err
 }
 
 // Empty says that the stack shows everything as it is meant.

@@ -337,10 +337,20 @@ func text(path string) string {
 }
 
 // probeRoot looks at the root file system as the user sees it.
-func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
-	if from := spec.Root.Image; from != nil && !from.Flat {
+func probeRoot(spec *rootless.Spec, facts *rootless.Facts) error {
+	from := spec.Root.Image
+	if from != nil && !from.Flat {
 		return probeImage(spec, facts)
 	}
+	err := probeDir(spec, facts)
+	if err == nil && from != nil { // a copy, which has no note
+		facts.Root.IDMap, err = rootless.IDMap(spec, facts)
+	}
+	return err
+}
+
+// probeDir looks at a root that is one directory.
+func probeDir(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	path := spec.Root.Path
 	if spec.Root.Host {
 		path = "/"
@@ -358,11 +368,6 @@ func probeRoot(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 		return err
 	}
 	r.IDMap = root.IDMap()
-	if spec.Root.Image != nil { // a copy, which has no note
-		if r.IDMap, err = rootless.IDMap(spec, facts); err != nil {
-			return err
-		}
-	}
 	if err := readAccounts(root, r, spec.Process.User); err != nil {
 		return err
 	}
