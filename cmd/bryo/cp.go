@@ -49,7 +49,7 @@ As with cp, what is copied to a directory goes into it, and FROM/. is what is in
 Files keep their modes and times.
 Here they belong to you; inside, what is yours is root's.
 Of the links in the path here only root's are followed, and one at the end that a slash comes behind: the others may come from a container.
-A tar stream has ids as they are inside.
+A tar stream has ids as they are inside, also those that --squash makes up.
 Devices, pipes, sockets and what the kernel makes up, as /proc, are left out.`
 
 func cpExamples() []string {

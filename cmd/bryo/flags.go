@@ -134,7 +134,7 @@ func processFlags(flags *pflag.FlagSet, spec *rootless.Spec) {
 	flags.BoolVarP(&p.Terminal, "tty", "t", false, "give the command a terminal of its own; the default on a terminal")
 	flags.BoolVar(&p.Nest, "nest", false, "allow user namespaces inside")
 	flags.BoolVar(&p.NewPrivs, "allow-new-privs", false, "let set-user-ID programs of the root file system, as sudo, have their owner's rights")
-	flags.Var(one(&spec.Squash, "bool", parseSquash), "squash", "with one id only, make owners, users and groups up; the default for a root that was unpacked so")
+	flags.Var(one(&spec.Squash, "bool", parseSquash), "squash", "with one id only, make owners, users and groups up; the default for an image, and for a root that was unpacked so")
 	flags.Lookup("squash").NoOptDefVal = "true"
 	flags.Var(&value{kind: "bool", set: refusePrivileged}, "privileged", "refused: see bryo doctor privileged")
 	flags.Lookup("privileged").NoOptDefVal = "true"

@@ -33,7 +33,7 @@ While that runs, pause it, so that its files belong together.
 
 IMAGE is oci:DIR[:TAG], an image layout, which keeps its other images; or FILE[:NAME], an archive that podman load, docker load and skopeo read; or -, such an archive to standard output.
 
-Files have the owners that they have in your map of ids, with modes, times, hard links, extended attributes and capabilities; owners and devices that unpack noted are as they were.
+Files have the owners that they have in your map of ids, with modes, times, hard links, extended attributes and capabilities; owners and devices that unpack or --squash noted are as they were, if every root has such devices.
 Sockets, and files whose names begin with .wh., cannot be in an image and are left out.
 The same directory gives the same image, byte by byte. If SOURCE_DATE_EPOCH is set, no file is younger than that.
 On an error nothing is left.`
