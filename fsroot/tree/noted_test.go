@@ -45,6 +45,9 @@ func TestOneIDThereAndBack(t *testing.T) {
 	must(t, err)
 	packed := map[string]string{}
 	for _, h := range got {
+		if len(h.PAXRecords) > 1 { // its time
+			t.Errorf("%s has attributes of bryo's: %v", h.Name, h.PAXRecords)
+		}
 		packed[h.Name] = fmt.Sprintf("%d:%d %o %c", h.Uid, h.Gid, h.Mode, h.Typeflag)
 	}
 	for name, want := range map[string]string{

@@ -22,7 +22,7 @@ type Unpacking struct {
 	Skipped func(unsafePath, why string) // what was left out
 	Foreign func(uid, gid int)           // owners that cannot be set: nobody's here
 	Holes   bool                         // the stream is Pack's, which tells them
-	Noted   bool                         // owners that cannot be set are noted, and none are foreign
+	Noted   bool                         // owners are notes
 }
 
 // Unpack makes what a stream has, below the path at; "." of the stream becomes
@@ -309,12 +309,22 @@ func (u *unpacker) set(fd int, a attributes) error {
 	return unix.UtimesNanoAt(fd, "", []unix.Timespec{when, when}, unix.AT_EMPTY_PATH)
 }
 
-// note has a file of root's, the only one there is, belong to somebody else.
+// note has a file of root's, the only one there is, belong to somebody else, where
+// there is room for that.
 func (u *unpacker) note(a *attributes, write func(owner.Note) error) error {
 	if !isID(a.uid) || !isID(a.gid) {
 		return fmt.Errorf("the owner %d:%d has no id", a.uid, a.gid)
 	}
-	return write(owner.Note{UID: uint32(a.uid), GID: uint32(a.gid)})
+	n := owner.Note{UID: uint32(a.uid), GID: uint32(a.gid)}
+	err := write(n)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.E2BIG) {
+		a.mode &= 0o777
+		if n != (owner.Note{}) {
+			u.Foreign(a.uid, a.gid)
+		}
+		return nil
+	}
+	return err
 }
 
 // own lets files whose owner is not in the map of ids stay with who makes them.
