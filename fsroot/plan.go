@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/fsroot/owner"
 )
 
 // FileID is what tells files apart: statx(2)'s device and inode.
@@ -71,7 +73,7 @@ type Stack struct {
 type Top struct {
 	Owner
 	Mode  uint32
-	Notes map[string][]byte `json:",omitempty"` // attributes: see package owner
+	Notes []owner.Attr `json:",omitempty"`
 }
 
 // Owner is a user and a group of the container.

@@ -1,7 +1,6 @@
 package fsroot
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -64,8 +63,8 @@ func (b *Builder) stackImage() {
 			dir := b.p.Openat2(upper, b.root, upper, ownDir, 0, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
 			b.p.Fchown(dir, top.UID, top.GID)
 			b.p.Fchmod(dir, uint64(top.Mode))
-			for _, name := range slices.Sorted(maps.Keys(top.Notes)) {
-				b.p.Fsetxattr(dir, name, string(top.Notes[name]))
+			for _, note := range top.Notes {
+				b.p.Fsetxattr(dir, note.Name, string(note.Value))
 			}
 		}
 		upper, work = stackedOwn+"/"+upper, stackedOwn+"/"+work

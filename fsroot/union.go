@@ -58,7 +58,7 @@ func (u *Union) Stat(layer int) (st unix.Stat_t, err error) {
 
 // Notes are the attributes of the root directory of a layer that say whom it, and
 // links in it, belong to.
-func (u *Union) Notes(layer int) map[string][]byte {
+func (u *Union) Notes(layer int) []owner.Attr {
 	return owner.At(fmt.Sprintf("/proc/self/fd/%d", u.layers[layer])).Notes()
 }
 

@@ -2,6 +2,7 @@ package rootless
 
 import (
 	"bryo/fsroot"
+	"bryo/fsroot/owner"
 	"bryo/idmap"
 	"bryo/rootless/cgroup"
 	"bryo/rootless/confine"
@@ -82,7 +83,7 @@ type RootFacts struct {
 type Top struct {
 	Owner idmap.Identity
 	Mode  uint32
-	Notes map[string][]byte
+	Notes []owner.Attr
 }
 
 // Joined is a namespace of another process, opened.

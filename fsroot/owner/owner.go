@@ -147,20 +147,21 @@ func (f File) Write(n Note) error {
 	return err
 }
 
+// Attr is an extended attribute.
+type Attr struct {
+	Name  string
+	Value []byte
+}
+
 // Notes are the attributes of a directory with what is noted of it and its links, as
-// far as they are of usual size; nil for none.
-func (f File) Notes() (notes map[string][]byte) {
+// far as they are of usual size.
+func (f File) Notes() (notes []Attr) {
 	const usual = 4 << 10
 	for _, name := range []string{Attribute, linksAttribute} {
 		value := make([]byte, usual)
-		n, err := f.get(name, value)
-		if err != nil || n == 0 {
-			continue
+		if n, err := f.get(name, value); err == nil && n > 0 {
+			notes = append(notes, Attr{name, value[:n]})
 		}
-		if notes == nil {
-			notes = map[string][]byte{}
-		}
-		notes[name] = value[:n]
 	}
 	return notes
 }

@@ -199,7 +199,7 @@ func TestAddLinks(t *testing.T) {
 			t.Errorf("%v has %v", l, n)
 		}
 	}
-	if notes := upper.Notes(); len(notes[Attribute]) == 0 || len(notes[linksAttribute]) != 2*entrySize {
+	if notes := upper.Notes(); len(notes) != 2 || len(notes[1].Value) != 2*entrySize {
 		t.Errorf("%v", notes)
 	}
 }
