@@ -16,10 +16,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/tree"
 )
@@ -188,6 +190,42 @@ func TestLayoutEverywhere(t *testing.T) {
 		if got, err := streamed(t, dir+"/"+name); err != nil || got != wanted {
 			t.Errorf("a stream of %s: %s, %v", name, got, err)
 		}
+	}
+}
+
+// collecting is a taker in whose time all is collected that nobody holds.
+type collecting struct{ Taker }
+
+func (c collecting) TakeImage(image *Image) error {
+	for range 3 {
+		runtime.GC()
+		time.Sleep(time.Millisecond) // for what is done with it
+	}
+	return c.Taker.TakeImage(image)
+}
+
+// A layout is open as long as it is read, also if nobody else holds it.
+func TestLayoutStaysOpen(t *testing.T) {
+	lower, upper := two(t)
+	image := files{}
+	image.index(t, image.image(t, nil, lower, upper))
+	dir := t.TempDir()
+	image.write(t, dir+"/layout")
+	if err := os.Mkdir(dir+"/root", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	to, err := os.Open(dir + "/root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	fd, err := unix.Open(dir+"/layout", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := Source{Image: os.NewFile(uintptr(fd), "layout"), Scratch: int(to.Fd())}
+	if err := Read(from, collecting{&root{tree.NewImage(int(to.Fd()), limits())}}); err != nil {
+		t.Error(err)
 	}
 }
 
