@@ -61,14 +61,15 @@ func downloadAlone(s *Shelf, inside *atomic.Int32, remove bool) error {
 		return err
 	}
 	defer f.Close()
-	defer inside.Add(-1)
 	if inside.Add(1) != 1 {
 		return errors.New("two have it")
 	}
-	if names, err := os.ReadDir(f.Name()); err != nil || len(names) > 1 {
-		return fmt.Errorf("%v: %w", names, err)
+	names, err := os.ReadDir(f.Name())
+	if err == nil && len(names) > 1 {
+		err = fmt.Errorf("there are %v", names)
 	}
-	err = os.WriteFile(f.Name()+"/part", nil, 0o600)
+	err = errors.Join(err, os.WriteFile(f.Name()+"/part", nil, 0o600))
+	inside.Add(-1) // once it is removed, another may have the name
 	if remove {
 		err = errors.Join(err, os.RemoveAll(f.Name()))
 	}
