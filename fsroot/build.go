@@ -229,6 +229,9 @@ func (b *Builder) attach(i int) {
 	m := &b.plan.Mounts[i]
 	b.p.Step("mount", m.Target)
 	mount, target := b.mounts[i], b.mountPoint(m.Target, m.Type == Tmpfs || m.From.Dir)
+	if m.Type == Tmpfs || m.From.Dir {
+		b.expectOther(target, b.root)
+	}
 	switch m.Type {
 	case Tmpfs:
 		mount = b.tmpfs(m.Mode, m.Size, m.Attributes)

@@ -150,6 +150,22 @@ func (b *Builder) expectSame(fd program.Arg, id FileID) {
 	b.p.Compare(stat.Load(program.StatxInode), ^uint64(0), id.Inode, program.Errno(unix.ESTALE))
 }
 
+// expectOther fails when a path has led, through links, to the directory that it
+// must not: what is mounted on the root is the root of whoever enters later.
+func (b *Builder) expectOther(fd, than program.Arg) {
+	const differ = program.Errno(unix.EEXIST)
+	stat, not := b.p.Statx(fd), b.p.Statx(than)
+	var others []program.Label
+	for _, at := range []int{program.StatxInode, program.StatxOn} {
+		b.p.Same(stat.Load(at), not.Load(at), differ)
+		others = append(others, b.p.SkipOn(differ))
+	}
+	b.p.Compare(program.Num(0), 1, 1, program.Errno(unix.EBUSY))
+	for _, l := range others {
+		b.p.Land(l)
+	}
+}
+
 // restrict sets attributes on a detached mount and all below it, and cuts it
 // off from the host's mount events. Without mount_setattr that is left to
 // attachWith.

@@ -162,6 +162,10 @@ func (g *generator) compare() {
 	if len(g.values) > 0 && g.next()%2 == 0 {
 		value = pick(g, g.values...)
 	}
+	if g.next()%4 == 0 {
+		g.p.Same(value, g.scratch.Load(int(g.next()%57)), g.errno())
+		return
+	}
 	g.p.Compare(value, pick(g, math.MaxUint64, g.next(), 0, 0xff00), pick(g, 0, g.next(), firstFD+g.next()%16), g.errno())
 }
 

@@ -57,8 +57,12 @@ func (p *Program) List(w io.Writer) error {
 func (p *Program) call(o *op) string {
 	switch o.nr {
 	case opCompare:
-		return fmt.Sprintf("expect %s & %#x == %#x, else %s",
-			p.show(&o.args[0]), o.args[1].n, o.args[2].n, unix.ErrnoName(unix.Errno(o.args[3].n)))
+		want := fmt.Sprintf("%#x", o.args[2].n)
+		if o.args[2].form != immediate {
+			want = p.show(&o.args[2])
+		}
+		return fmt.Sprintf("expect %s & %#x == %s, else %s",
+			p.show(&o.args[0]), o.args[1].n, want, unix.ErrnoName(unix.Errno(o.args[3].n)))
 	case opReap:
 		return fmt.Sprintf("reap: forward signals to %s, collect children, exit as it does", p.show(&o.args[0]))
 	case opSupervise:

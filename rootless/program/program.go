@@ -223,6 +223,11 @@ func (p *Program) Compare(value Arg, mask, want uint64, errno Errno) {
 	p.do(opCompare, value, Num(mask), Num(want), Num(errno))
 }
 
+// Same fails with errno unless both are the same.
+func (p *Program) Same(one, other Arg, errno Errno) {
+	p.do(opCompare, one, Num(^uint64(0)), other, Num(errno))
+}
+
 // Reap makes the process the init of its PID namespace: it gives the arena's
 // memory back, forwards signals to the command, reaps, and exits with the
 // command's status (128+n for a signal). No operation after it is reached.
