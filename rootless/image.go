@@ -53,6 +53,9 @@ type Given struct {
 // an entrypoint of his own leaves out the image's command, too; of variables and
 // labels his come last.
 func (spec *Spec) Adopt(c *image.Config, given Given) error {
+	if err := c.Check(); err != nil {
+		return err
+	}
 	p := &spec.Process
 	if !given.Entrypoint {
 		p.Entrypoint = c.Entrypoint

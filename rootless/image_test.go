@@ -81,6 +81,15 @@ func TestTheImagesWord(t *testing.T) {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}
+	for part, c := range map[string]image.Config{
+		"Volumes": {Volumes: map[string]struct{}{"/proc\x00x": {}}}, "WorkingDir": {WorkingDir: "/proc\x00/x"}, "Cmd": {Cmd: []string{"a\x00b"}},
+		"Labels": {Labels: map[string]string{"a": "\x00"}}, "User": {User: "root\x00"}, "Env": {Env: []string{"A=\x00B=C"}},
+	} {
+		spec := &Spec{Root: RootSpec{Image: &ImageRoot{}}}
+		if err := spec.Adopt(&c, Given{}); err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("a NUL in %s: %v, mounts %v", part, err, spec.Mounts)
+		}
+	}
 	for port := range map[string]bool{"127.0.0.1:80:80": true, "x": true, "80/sctp": true, "": true} {
 		spec := &Spec{Root: RootSpec{Image: &ImageRoot{}}}
 		if err := spec.Adopt(&image.Config{ExposedPorts: map[string]struct{}{port: {}}}, Given{PublishAll: true}); err == nil {

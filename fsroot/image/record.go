@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +51,23 @@ type Config struct {
 	WorkingDir   string              `json:",omitempty"`
 	Labels       map[string]string   `json:",omitempty"`
 	StopSignal   string              `json:",omitempty"`
+}
+
+// Check refuses a configuration of which the kernel would see only the beginning
+// of a string.
+func (c *Config) Check() error {
+	parts := map[string][]string{
+		"User": {c.User}, "WorkingDir": {c.WorkingDir}, "StopSignal": {c.StopSignal},
+		"Env": c.Env, "Entrypoint": c.Entrypoint, "Cmd": c.Cmd,
+		"ExposedPorts": slices.Collect(maps.Keys(c.ExposedPorts)), "Volumes": slices.Collect(maps.Keys(c.Volumes)),
+		"Labels": slices.Concat(slices.Collect(maps.Keys(c.Labels)), slices.Collect(maps.Values(c.Labels))),
+	}
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		if slices.ContainsFunc(parts[name], func(text string) bool { return strings.ContainsRune(text, 0) }) {
+			return fmt.Errorf("the image's configuration has a NUL in %s", name)
+		}
+	}
+	return nil
 }
 
 // LayerName is the name of a layer's directory. It is short, as the names of

@@ -2,10 +2,8 @@ package shelf
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"time"
 
 	"bryo/fsroot/image"
@@ -25,10 +23,8 @@ func readConfig(data []byte) (*image.Image, error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return nil, fmt.Errorf("the image's configuration: %w", err)
 	}
-	for _, variable := range c.Config.Env {
-		if strings.ContainsRune(variable, 0) {
-			return nil, errors.New("the image's configuration has a variable that cannot be one")
-		}
+	if err := c.Config.Check(); err != nil {
+		return nil, err
 	}
 	return &image.Image{Created: c.Created, Platform: c.Platform, Config: c.Config}, nil
 }
