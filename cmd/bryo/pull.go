@@ -9,7 +9,7 @@ import (
 	"bryo/fsroot/image"
 )
 
-const pullAbout = `IMAGE is a reference as for podman and docker: debian is docker.io/library/debian:latest. Or it is what unpack takes: an image layout oci:DIR[:TAG], an archive of an image, or an archive of files, which becomes an image of one layer; its name is what it says itself, or what its file is called, and a name that another image has is not taken from it.
+const pullAbout = `IMAGE is a reference as for podman and docker: debian is docker.io/library/debian:latest. Or it is what unpack takes: an image layout oci:DIR[:TAG], an archive of an image, or an archive of files, which becomes an image of one layer; its name is what it says itself, or what its file is called, and by its own word it takes none from another image.
 The image's id is printed. Images are kept below $XDG_DATA_HOME/bryo, or ~/.local/share/bryo, and share layers: those that are there are not read again.
 
 With LAYOUT, as oci:DIR[:NAME], an image is downloaded to an image layout instead, as it is in the registry, and the digest of its manifest is printed. NAME is the tag unless told.

@@ -96,7 +96,7 @@ func (o *shelving) addBy(helper *imageHelper, shelf *image.Shelf, in *os.File, r
 
 func othersWarnings(outcome *tree.Outcome) (lines []string) {
 	for _, name := range outcome.Names {
-		lines = append(lines, fmt.Sprintf("%s stays the name of another image: bryo tag %.12s %s gives it to this one", name, outcome.ID, name))
+		lines = append(lines, fmt.Sprintf("%s is left to another image: bryo tag %.12s %s gives it to this one", name, outcome.ID, name))
 	}
 	return lines
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,20 +51,37 @@ func (s *Shelf) Add(image *Image, name Reference) error {
 	})
 }
 
-// AddAs is Add under the names that the image has itself, wherever it comes from.
-// It takes none from another image but this machine's own, since who made it need
-// not be who owns the name: those that it did not get are returned.
-func (s *Shelf) AddAs(image *Image, own []Reference) (others []string, err error) {
+// AddAs is Add under the names that its user has called the image's file, and those
+// that the image says it has. By its own word it takes none from another image, nor
+// gets one that is found before another's, since who made it need not be who owns
+// the name: those that it did not get are returned.
+func (s *Shelf) AddAs(image *Image, called, said []Reference) (others []string, err error) {
 	return others, s.rename(func(names map[string]string) error {
-		for _, name := range own {
-			text := name.String()
-			if of := names[text]; of != "" && of != image.ID && name.Registry != local {
-				others = append(others, text)
+		for _, name := range called {
+			names[name.String()] = image.ID
+		}
+		for _, name := range said {
+			if isOthers(names, name, image.ID) {
+				others = append(others, name.String())
 				continue
 			}
-			names[text] = image.ID
+			names[name.String()] = image.ID
 		}
 		return s.add(image)
+	})
+}
+
+// isOthers says whether a name leads to another image than this one, or, without
+// its registry, which is this machine, would no longer lead to that.
+func isOthers(names map[string]string, name Reference, id string) bool {
+	short, isLocal := strings.CutPrefix(name.String(), local+"/")
+	meant := candidates(short)
+	if !isLocal {
+		meant = []Reference{name}
+	}
+	return slices.ContainsFunc(meant, func(r Reference) bool {
+		of := names[r.String()]
+		return of != "" && of != id
 	})
 }
 

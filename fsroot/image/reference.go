@@ -89,15 +89,19 @@ func ParseLocal(text string) (Reference, error) {
 }
 
 // InLayout reads the name that an image has in a layout, which is only a tag
-// mostly. Then, or without a name, the image is called as the layout is.
-func InLayout(name, layout string) (Reference, error) {
+// mostly. Then, or without a name, the image is called as the layout is; else it
+// says itself what it is called.
+func InLayout(name, layout string) (r Reference, said bool, err error) {
 	switch {
 	case name == "":
-		return ParseLocal(layout)
+		r, err = ParseLocal(layout)
 	case isTag(name):
-		return ParseLocal(layout + ":" + name)
+		r, err = ParseLocal(layout + ":" + name)
+	default:
+		said = true
+		r, err = ParseLocal(name)
 	}
-	return ParseLocal(name)
+	return r, said, err
 }
 
 func errReference(text, why string) error {

@@ -179,6 +179,9 @@ func errNotFound(text string) error {
 }
 
 func (s *Shelf) resolve(text string, names map[string]string) (string, error) {
+	if isID(strings.TrimPrefix(text, "sha256:")) { // whatever an image says that it is called
+		return s.ofPrefix(text)
+	}
 	for _, candidate := range candidates(text) {
 		if id := names[candidate.String()]; id != "" {
 			return id, nil

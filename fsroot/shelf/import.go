@@ -84,11 +84,7 @@ func (i *importer) TakeImage(from *unpack.Image) error {
 	if err := i.makeLayers(from, todo); err != nil {
 		return err
 	}
-	names, err := i.ownNames(from.Names)
-	if err != nil {
-		return err
-	}
-	return i.finish(record, from.Manifest, from.Config, names)
+	return i.finish(record, from.Manifest, from.Config, from.Names)
 }
 
 func (i *importer) makeLayers(from *unpack.Image, todo []int) error {
@@ -196,33 +192,34 @@ func (i *importer) TakeFiles(r io.Reader) error {
 		return err
 	}
 	record.DiffIDs = []string{id}
-	names, err := i.ownNames(nil)
-	if err != nil {
-		return err
-	}
-	return i.finish(record, nil, config, names)
+	return i.finish(record, nil, config, nil)
 }
 
-// ownNames are those that an image has where it comes from. One that makes no
-// sense is left out.
-func (i *importer) ownNames(from []string) (names []image.Reference, err error) {
+// name adds an image under the names that it has where it comes from. One that
+// makes no sense is left out.
+func (i *importer) name(record *image.Image, from []string) (err error) {
 	if i.Name != "" {
 		name, err := image.Parse(i.Name)
-		return []image.Reference{name}, err
+		if err != nil {
+			return err
+		}
+		return i.Shelf.Add(record, name)
 	}
 	if len(from) == 0 {
 		from = []string{""}
 	}
+	names := map[bool][]image.Reference{}
 	for _, text := range from {
-		if name, err := image.InLayout(text, i.Stem); err == nil {
-			names = append(names, name)
+		if name, said, err := image.InLayout(text, i.Stem); err == nil {
+			names[said] = append(names[said], name)
 		}
 	}
-	return names, nil
+	i.outcome.Others, err = i.Shelf.AddAs(record, names[false], names[true])
+	return err
 }
 
 // finish writes down an image whose layers are complete.
-func (i *importer) finish(record *image.Image, manifest, config []byte, names []image.Reference) (err error) {
+func (i *importer) finish(record *image.Image, manifest, config []byte, names []string) (err error) {
 	if err := i.stack(record); err != nil {
 		return err
 	}
@@ -238,11 +235,7 @@ func (i *importer) finish(record *image.Image, manifest, config []byte, names []
 	}
 	record.Imported = time.Now().UTC().Truncate(time.Second)
 	i.outcome.ID = record.ID
-	if i.Name != "" {
-		return i.Shelf.Add(record, names[0])
-	}
-	i.outcome.Others, err = i.Shelf.AddAs(record, names)
-	return err
+	return i.name(record, names)
 }
 
 // stack decides what directories are stacked for an image.

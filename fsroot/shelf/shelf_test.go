@@ -371,6 +371,29 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// What an image says of itself takes no name from another one, nor stands before it.
+func TestNamesThatAreSaid(t *testing.T) {
+	s, from := newShelf(t), newLayout(t)
+	from.image("docker.io/library/debian:12", ocispec.ImageConfig{}, layer(t, "a=1"))
+	good := add(t, s, from.dir, "")
+	const web = "localhost/web:latest"
+	must(t, s.Tag(good, parsed(t, web)))
+	for _, said := range []string{web, "localhost/debian:12", "localhost/" + good.ID, "localhost/own:1"} {
+		liar := newLayout(t)
+		liar.image(said, ocispec.ImageConfig{Labels: map[string]string{"said": said}}, layer(t, "b=2"))
+		_, err := tryAdd(s, liar.dir, "", nil)
+		must(t, err)
+	}
+	for _, name := range []string{"web", "debian:12", good.ID, "sha256:" + good.ID} {
+		if found, err := s.Lookup(name); err != nil || found.ID != good.ID {
+			t.Errorf("an image has taken %s by its own word: %v", name, err)
+		}
+	}
+	if _, err := s.Lookup("own:1"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRemove(t *testing.T) {
 	s, one, two := twoImages(t)
 	must(t, s.Tag(one, parsed(t, "localhost/more")))
