@@ -54,8 +54,12 @@ type Config struct {
 }
 
 // Check refuses a configuration of which the kernel would see only the beginning
-// of a string.
+// of a string, and one with so many volumes that a container would take long to begin.
 func (c *Config) Check() error {
+	const most = 100
+	if len(c.Volumes) > most {
+		return fmt.Errorf("the image's configuration has %d volumes; %d are allowed", len(c.Volumes), most)
+	}
 	parts := map[string][]string{
 		"User": {c.User}, "WorkingDir": {c.WorkingDir}, "StopSignal": {c.StopSignal},
 		"Env": c.Env, "Entrypoint": c.Entrypoint, "Cmd": c.Cmd,
