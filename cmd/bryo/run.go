@@ -76,10 +76,10 @@ func (r *request) run(s streams) (code int, err error) {
 	}
 	used, err := r.useImage(s)
 	defer used.close()
+	defer func() { err = errors.Join(err, used.discard(s)) }()
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, used.discard(s)) }()
 	plan, err := plan(&r.spec)
 	if err != nil {
 		return 0, err
