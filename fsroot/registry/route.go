@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -58,14 +59,16 @@ func isLoopback(host string) bool {
 func newRoute(host string, trust *tls.Config, unverified bool, getenv func(string) string) *route {
 	proxies := proxySettings(getenv)
 	inner := isLoopback(host)
+	here := &atomic.Bool{} // the registry is on this machine, whatever it is called
+	here.Store(inner)
 	own := trust.Clone()
 	own.InsecureSkipVerify = unverified && inner
 	others := trust.Clone()
 	others.Certificates = nil
 	return &route{
 		host:  host,
-		named: transport(own, proxies, dialNamed),
-		other: transport(others, proxies, guardedDial(inner, proxies)),
+		named: transport(own, proxies, noted(here)),
+		other: transport(others, proxies, guardedDial(inner, here, proxies)),
 	}
 }
 
@@ -110,11 +113,30 @@ func dialNamed(ctx context.Context, network, address string) (net.Conn, error) {
 	return d.DialContext(ctx, network, address)
 }
 
+// noted is dialNamed, and notes whether that has led to this machine.
+func noted(here *atomic.Bool) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dialNamed(ctx, network, address)
+		if err == nil && isOwn(c) {
+			here.Store(true)
+		}
+		return c, err
+	}
+}
+
+// isOwn says whether a connection leads to the address that it comes from, as one
+// to an address of this machine's own does.
+func isOwn(c net.Conn) bool {
+	from, ok := c.LocalAddr().(*net.TCPAddr)
+	to, too := c.RemoteAddr().(*net.TCPAddr)
+	return ok && too && from.IP.Equal(to.IP)
+}
+
 // guardedDial connects to servers that a registry has named: not to this machine,
 // unless the registry is on it itself, nor to what only the machine's own network
 // has, as a cloud's metadata service. It looks at addresses, which no name can
 // change afterwards. A proxy is the user's word.
-func guardedDial(inner bool, proxies *httpproxy.Config) dialFunc {
+func guardedDial(inner bool, here *atomic.Bool, proxies *httpproxy.Config) dialFunc {
 	named := []string{proxyAddress(proxies.HTTPProxy), proxyAddress(proxies.HTTPSProxy)}
 	guarded := &net.Dialer{Timeout: dialPatience, Control: checkAddress(func(ip netip.Addr) bool {
 		return (inner || !ip.IsLoopback()) && !ip.IsLinkLocalUnicast() && !ip.IsUnspecified() && !ip.IsMulticast()
@@ -123,7 +145,14 @@ func guardedDial(inner bool, proxies *httpproxy.Config) dialFunc {
 		if slices.Contains(named, address) || inner && isLoopback(address) {
 			return dialNamed(ctx, network, address)
 		}
-		return guarded.DialContext(ctx, network, address)
+		c, err := guarded.DialContext(ctx, network, address)
+		if err == nil && isOwn(c) && !here.Load() {
+			err = errors.Join(refuse("the registry leads to this machine, by %s", address), c.Close())
+		}
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
 	}
 }
 
