@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,18 @@ func (r *Root) Descriptor() int { return r.fd }
 // Source is the root directory's identity; path is what it was opened as.
 func (r *Root) Source(path string) (Source, error) {
 	return stat(r.fd, path)
+}
+
+// Inherited says whether it is one that the process was started with. What bryo has
+// opened itself, as the directory that has all images, is closed by execve(2), which
+// what was handed over has survived.
+func (m *Mount) Inherited() bool {
+	fd, err := strconv.Atoi(strings.TrimPrefix(m.Source, descriptors))
+	if err != nil {
+		return false
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil && flags&unix.FD_CLOEXEC == 0
 }
 
 // OpenSource looks at a file or directory of the host; the path becomes

@@ -289,6 +289,9 @@ func sources(mounts []fsroot.Mount) (map[string]fsroot.Source, error) {
 		if m.Type == fsroot.Tmpfs {
 			continue
 		}
+		if m.OfDescriptor() && !m.Inherited() {
+			return nil, fmt.Errorf("mount %s on %s: bryo was not given that descriptor\nfix: have it open when bryo is executed, and not close-on-exec", m.Source, m.Target)
+		}
 		source, err := fsroot.OpenSource(m.Source)
 		if err != nil {
 			return nil, fmt.Errorf("mount %s on %s: %w%s", m.Source, m.Target, err, sourceHint(err))
