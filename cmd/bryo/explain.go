@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,9 +41,7 @@ func runExplain(args []string, s streams) int {
 		err = printPrograms(s.out, plan)
 	case *asJSON:
 		plan.Process.Seccomp.Sum()
-		encoder := json.NewEncoder(s.out)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(plan)
+		return writeJSON(s, plan)
 	default:
 		err = printPlan(s.out, plan)
 	}

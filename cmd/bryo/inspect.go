@@ -2,6 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/pflag"
 
@@ -101,5 +105,22 @@ func writeJSON(s streams, list any) int {
 	if err != nil {
 		return report(s, err)
 	}
-	return write(s, string(text)+"\n")
+	return write(s, plain(string(text))+"\n")
+}
+
+// plain is JSON without what acts on a terminal: JSON itself writes only some of that
+// by numbers, and an image's labels can have the rest. It is in texts alone.
+func plain(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\n' || unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&b, `\u%04x`, unit)
+			}
+		}
+	}
+	return b.String()
 }

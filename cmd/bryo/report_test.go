@@ -1,12 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -244,5 +247,19 @@ func TestExtents(t *testing.T) {
 func TestGroups(t *testing.T) {
 	if got := groups([]uint32{5, 4294967294}) + groups(nil); got != ",5,4294967294" {
 		t.Error(got)
+	}
+}
+
+// What an image says of itself is JSON that no terminal obeys, and the same when it is
+// read.
+func TestPlainJSON(t *testing.T) {
+	odd := map[string]string{"\x1b]0;\a": "a\u009b31m\x7f\u202e\U000e0001é\n"}
+	_, out, _ := said(t, func(s streams) int { return writeJSON(s, odd) })
+	if strings.ContainsFunc(out, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) || !strings.Contains(out, "é") {
+		t.Errorf("%q", out)
+	}
+	var again map[string]string
+	if err := json.Unmarshal([]byte(out), &again); err != nil || !maps.Equal(again, odd) {
+		t.Errorf("%q: %v", again, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,12 +47,21 @@ func (p *Program) List(w io.Writer) error {
 		o := &p.ops[i]
 		if i == 0 || o.step != heading {
 			heading = o.step
-			fmt.Fprintf(&b, "# %s\n", heading)
+			fmt.Fprintf(&b, "# %s\n", printable(heading.String()))
 		}
 		fmt.Fprintf(&b, "%s%s\n", p.call(o), p.notes(i))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// printable is a name that a terminal shows and does not obey.
+func printable(unsafeName string) string {
+	if !strings.ContainsFunc(unsafeName, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return unsafeName
+	}
+	quoted := strconv.Quote(unsafeName)
+	return quoted[1 : len(quoted)-1]
 }
 
 func (p *Program) call(o *op) string {

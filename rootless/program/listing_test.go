@@ -147,3 +147,13 @@ func TestBestEffort(t *testing.T) {
 		}
 	}
 }
+
+// An image's names do not move the cursor.
+func TestListOfOddNames(t *testing.T) {
+	p := New()
+	p.Step("mount", "/\x1b[31m\u009b\n# \"x\"")
+	p.Syscall(unix.SYS_SETSID)
+	if got, want := list(t, p), `# mount /\x1b[31m\u009b\n# \"x\"`+"\nsetsid()\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
