@@ -110,6 +110,9 @@ func (spec *Spec) adoptPorts(ports map[string]struct{}) error {
 		if err != nil {
 			return fmt.Errorf("the image exposes %q, which is no port: %w", port, err)
 		}
+		if len(spec.Net.Publish)+len(exposed) > mostPorts {
+			return fmt.Errorf("the image exposes more than %d ports\nfix: publish those that are needed with --publish, and leave out --publish-all", mostPorts)
+		}
 		for _, e := range exposed {
 			published := slices.ContainsFunc(spec.Net.Publish, func(p netslirp.Publish) bool {
 				return p.ChildPort == e.ChildPort && p.Protocol == e.Protocol

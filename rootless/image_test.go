@@ -96,7 +96,7 @@ func TestTheImagesWord(t *testing.T) {
 			t.Errorf("%s: %v, mounts %v", part, err, spec.Mounts)
 		}
 	}
-	for port := range map[string]bool{"127.0.0.1:80:80": true, "x": true, "80/sctp": true, "": true} {
+	for port := range map[string]bool{"127.0.0.1:80:80": true, "x": true, "80/sctp": true, "": true, "1-5000": true} {
 		spec := &Spec{Root: RootSpec{Image: &ImageRoot{}}}
 		if err := spec.Adopt(&image.Config{ExposedPorts: map[string]struct{}{port: {}}}, Given{PublishAll: true}); err == nil {
 			t.Errorf("port %q is published", port)

@@ -12,6 +12,9 @@ import (
 	"bryo/rootless/ns"
 )
 
+// mostPorts are published at most: each is a listener of its own.
+const mostPorts = 4096
+
 // compileNetwork decides what connects a network namespace of the container's own.
 func compileNetwork(spec *Spec, facts *Facts, pl *Plan) error {
 	own := pl.Namespaces[ns.Net].Mode == ns.Own
@@ -26,9 +29,8 @@ func compileNetwork(spec *Spec, facts *Facts, pl *Plan) error {
 	if len(facts.Joined) > 0 && (asked.publishes() || asked.Driver != netslirp.DriverUser) {
 		return errors.New("--publish, and the drivers slirp4netns and pasta, do not go together with joined namespaces\nfix: join the network, too, or leave them out")
 	}
-	const most = 4096 // each is a listener of its own
-	if len(asked.Publish) > most {
-		return fmt.Errorf("--publish: %d ports; at most %d can be published\nfix: publish fewer, or use --net host", len(asked.Publish), most)
+	if len(asked.Publish) > mostPorts {
+		return fmt.Errorf("--publish: %d ports; at most %d can be published\nfix: publish fewer, or use --net host", len(asked.Publish), mostPorts)
 	}
 	n := &pl.Network
 	n.Program, n.LogFile, n.PcapFile = facts.Net.Program, asked.LogFile, asked.PcapFile
