@@ -99,6 +99,9 @@ func (o *pulling) toLayout(text, layout string, s streams) (manifest string, err
 		return "", err
 	}
 	defer dir.Close()
+	if err := lockLayout(dir, unix.LOCK_SH); err != nil {
+		return "", err
+	}
 	got, err := o.fetch(dir, s)
 	if err != nil {
 		if made {

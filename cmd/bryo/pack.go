@@ -265,10 +265,19 @@ func openLayout(path string, helper *imageHelper) (destination, error) {
 	if unix.Fstatat(int(f.Fd()), "oci-layout", &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
 		return nil, errors.Join(fmt.Errorf("%s is neither empty nor an image layout\nfix: name another directory", path), f.Close())
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w\nfix: wait for the other one that writes to it", path, err), f.Close())
+	if err := lockLayout(f, unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return layoutDir{f}, nil
+}
+
+// lockLayout keeps a layout's index from being written by two that do not know of
+// each other: who packs has the lock alone, and those who download share it.
+func lockLayout(dir *os.File, how int) error {
+	if err := unix.Flock(int(dir.Fd()), how|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("%s: %w\nfix: wait for the other one that writes to it", dir.Name(), err)
+	}
+	return nil
 }
 
 // layoutDir is a layout that has images. What is added has its name when it is
