@@ -80,7 +80,7 @@ func (o *pulling) toLayout(text, layout string, s streams) (manifest string, err
 	if err != nil {
 		return "", err
 	}
-	path, is := strings.CutPrefix(layout, "oci:")
+	path, is := strings.CutPrefix(layout, layoutTransport)
 	if !is || path == "" {
 		return "", fmt.Errorf("%q is no layout\nfix: bryo pull %s oci:DIRECTORY", layout, text)
 	}

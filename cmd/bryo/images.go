@@ -85,7 +85,7 @@ func imageTable(b *strings.Builder, images []*image.Image, now time.Time) {
 		if !i.Created.IsZero() {
 			created = age(now.Sub(i.Created)) + " ago"
 		}
-		for _, name := range append([]string{}, namesOrNone(i)...) {
+		for _, name := range namesOrNone(i) {
 			fmt.Fprintf(w, "%s\t%.12s\t%s\t%s\n", name, i.ID, created, size(uint64(i.Size)))
 		}
 	}
@@ -109,7 +109,7 @@ func imageNames() (names []string) {
 	images, _, _ := shelf.List()
 	for _, i := range images {
 		for _, name := range i.Names {
-			names = append(names, strings.TrimPrefix(strings.TrimPrefix(name, "localhost/"), "docker.io/library/"))
+			names = append(names, image.Familiar(name))
 		}
 	}
 	return names

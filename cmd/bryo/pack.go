@@ -57,7 +57,7 @@ func newPackOptions() *packOptions {
 
 func packFlags(o *packOptions, s streams) *pflag.FlagSet {
 	flags := verbFlags("pack", s)
-	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(&o.spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
+	mapFlag(flags, &o.spec)
 	flags.Var(&value{kind: "COMPRESSION", text: "gzip", set: func(text string) error { o.order.Compression = text; return checkCompression(text) }}, "compression", "of layers: gzip, zstd or none")
 	flags.Var(&value{kind: "OS/ARCH[/VARIANT]", set: o.setPlatform}, "platform", "what it is for; by default this machine")
 	for _, i := range instructions() {
@@ -212,10 +212,8 @@ type target struct {
 }
 
 func parseTarget(text string) (t target, err error) {
-	text, t.layout = strings.CutPrefix(text, "oci:")
-	for _, transport := range []string{"oci-archive:", "docker-archive:"} {
-		text = strings.TrimPrefix(text, transport)
-	}
+	t.layout = strings.HasPrefix(text, layoutTransport)
+	text, _ = cutTransport(text)
 	t.path = text
 	if _, err := os.Lstat(text); err != nil { // else it is named as it is
 		t.path, t.tag, _ = strings.Cut(text, ":")
