@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot"
+	"bryo/fsroot/image"
 	"bryo/fsroot/order"
 	"bryo/fsroot/tree"
 	"bryo/idmap"
@@ -78,12 +79,9 @@ func checkCompression(name string) error {
 }
 
 func (o *packOptions) setPlatform(text string) error {
-	const parts = 3
-	words := append(strings.SplitN(text, "/", parts), "", "")
-	if o.order.OS, o.order.Architecture, o.order.Variant = words[0], words[1], words[2]; words[0] == "" || words[1] == "" {
-		return errors.New("want OS/ARCH, as linux/arm64")
-	}
-	return nil
+	p, err := image.ParsePlatform(text)
+	o.order.OS, o.order.Architecture, o.order.Variant = p.OS, p.Architecture, p.Variant
+	return err
 }
 
 // runPack makes an image of a root file system.

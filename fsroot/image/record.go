@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +37,56 @@ type Platform struct {
 	OS           string `json:"os,omitempty"`
 	Architecture string `json:"architecture,omitempty"`
 	Variant      string `json:"variant,omitempty"`
+}
+
+// ParsePlatform reads OS/ARCH[/VARIANT], also with uname's names of machines. Of
+// nothing, it is this machine's.
+func ParsePlatform(text string) (Platform, error) {
+	if text == "" {
+		return Platform{OS: "linux", Architecture: runtime.GOARCH}, nil
+	}
+	parts := strings.Split(text, "/")
+	const least, most = 2, 3
+	if len(parts) < least || len(parts) > most || slices.Contains(parts, "") {
+		return Platform{}, fmt.Errorf("platform %q\nfix: write OS/ARCH or OS/ARCH/VARIANT, as linux/arm64 or linux/arm/v7", text)
+	}
+	p := Platform{OS: parts[0], Architecture: parts[1]}
+	if len(parts) == most {
+		p.Variant = parts[2]
+	}
+	switch p.Architecture {
+	case "x86_64", "x86-64":
+		p.Architecture = "amd64"
+	case "aarch64":
+		p.Architecture = "arm64"
+	}
+	return p, nil
+}
+
+func (p Platform) String() string {
+	text := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		text += "/" + p.Variant
+	}
+	return text
+}
+
+// Suits is how well something for another platform runs on this one; 0 is not at
+// all. Without a variant that is asked for, the plainest is the best.
+func (p Platform) Suits(has Platform) int {
+	const exact, plain, some = 3, 2, 1
+	usual := map[string]string{"arm64": "v8", "arm": "v7", "amd64": "v1"}[p.Architecture]
+	switch {
+	case p.OS != has.OS || p.Architecture != has.Architecture:
+		return 0
+	case p.Variant == has.Variant, p.Variant != "" && has.Variant == "" && p.Variant == usual, p.Variant == "" && has.Variant == usual:
+		return exact
+	case p.Variant != "":
+		return 0
+	case has.Architecture == "arm" && has.Variant < usual:
+		return plain
+	}
+	return some
 }
 
 // Config is what an image says of the commands that run in it: config.md of

@@ -25,7 +25,7 @@ func FuzzManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if chosen, err := choose(d.Manifests, platform{"linux", "amd64", ""}); err == nil && (chosen.Size < 0 || chosen.Size > mostManifest) {
+		if chosen, err := choose(d.Manifests, image.Platform{OS: "linux", Architecture: "amd64"}); err == nil && (chosen.Size < 0 || chosen.Size > mostManifest) {
 			t.Errorf("%+v is chosen", chosen)
 		}
 		config, layers, err := d.parts(most)

@@ -8,11 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"bryo/fsroot/image"
 )
 
 // Image is an image that was found, and whose layers nobody has read yet.
@@ -112,8 +113,13 @@ func listed(names []string) string {
 }
 
 // forMachine chooses an image that runs here.
-func forMachine(list []ocispec.Descriptor) (ocispec.Descriptor, error) {
+func forMachine(list []ocispec.Descriptor) (best ocispec.Descriptor, err error) {
+	here, err := image.ParsePlatform("")
+	if err != nil {
+		return best, err
+	}
 	var others []string
+	rank := 0
 	for _, d := range list {
 		if d.Platform == nil && len(list) == 1 {
 			return d, nil
@@ -121,12 +127,16 @@ func forMachine(list []ocispec.Descriptor) (ocispec.Descriptor, error) {
 		if d.Platform == nil || d.Platform.OS == "unknown" {
 			continue
 		}
-		if d.Platform.OS == "linux" && d.Platform.Architecture == runtime.GOARCH {
-			return d, nil
+		has := image.Platform{OS: d.Platform.OS, Architecture: d.Platform.Architecture, Variant: d.Platform.Variant}
+		if n := here.Suits(has); n > rank {
+			best, rank = d, n
 		}
-		others = append(others, d.Platform.OS+"/"+d.Platform.Architecture)
+		others = append(others, has.String())
 	}
-	return ocispec.Descriptor{}, fmt.Errorf("the image has nothing for linux/%s; it has %s", runtime.GOARCH, listed(others))
+	if rank == 0 {
+		err = fmt.Errorf("the image has nothing for %s; it has %s", here, listed(others))
+	}
+	return best, err
 }
 
 func blobName(d digest.Digest) (string, error) {

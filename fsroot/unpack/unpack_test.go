@@ -410,10 +410,11 @@ func TestChoice(t *testing.T) {
 		return d
 	}
 	forAll := func(name, layer string) ocispec.Descriptor {
-		foreign, native := f.image(t, nil, upper), f.image(t, nil, layer)
+		foreign, newer, native := f.image(t, nil, upper), f.image(t, nil, upper), f.image(t, nil, layer)
+		newer.Platform = &ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH, Variant: "v9"}
 		foreign.Platform = &ocispec.Platform{OS: "linux", Architecture: "pdp11"}
 		native.Platform = &ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
-		d := f.putJSON(t, ocispec.MediaTypeImageIndex, ocispec.Index{Manifests: []ocispec.Descriptor{{Platform: &ocispec.Platform{OS: "unknown", Architecture: "unknown"}}, foreign, native}})
+		d := f.putJSON(t, ocispec.MediaTypeImageIndex, ocispec.Index{Manifests: []ocispec.Descriptor{{Platform: &ocispec.Platform{OS: "unknown", Architecture: "unknown"}}, foreign, newer, native}})
 		d.Annotations = map[string]string{ocispec.AnnotationRefName: name}
 		return d
 	}
