@@ -105,11 +105,9 @@ type Config struct {
 
 // LayerName is the name of a layer's directory. It is short, as the names of
 // all layers have to fit in one page of mount options: 127 of them do.
-func LayerName(diffID string) string { return shortName(diffID) }
-
-func shortName(text string) string {
+func LayerName(diffID string) string {
 	const enough = 16 // bytes, against somebody who makes two of the same name
-	sum := sha256.Sum256([]byte(text))
+	sum := sha256.Sum256([]byte(diffID))
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:enough]))
 }
 
@@ -126,13 +124,12 @@ func isID(text string) bool { return len(text) == 2*sha256.Size && only(text, he
 // HasLayer says whether a layer is on the shelf, for images under a map of ids:
 // by its digest as it comes, as in sha256:HEX.
 func (s *Shelf) HasLayer(digest, idMap string) bool {
-	target := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(s.Fd(), digestName(digest), target)
-	if !isDigest(digest) || err != nil {
+	if !isDigest(digest) {
 		return false
 	}
 	var st unix.Stat_t
-	return unix.Fstatat(s.Fd(), LayersDir(idMap)+"/"+LayerName(string(target[:n])), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	diffID := s.Readlink(digestName(digest))
+	return diffID != "" && unix.Fstatat(s.Fd(), LayersDir(idMap)+"/"+LayerName(diffID), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
 }
 
 // NoteDigest notes what is in a layer as it comes, once it was read.
@@ -163,8 +160,8 @@ func (s *Shelf) AddBlob(data []byte) (hexadecimal string, err error) {
 	return hexadecimal, s.WriteFile(name, data)
 }
 
-// Blob reads a manifest or a configuration by its sha256.
-func (s *Shelf) Blob(hexadecimal string) ([]byte, error) {
+// OpenBlob opens a manifest or a configuration by its sha256, which it has to have.
+func (s *Shelf) OpenBlob(hexadecimal string) (*os.File, error) {
 	if !isID(hexadecimal) {
 		return nil, fmt.Errorf("%q is no sha256", hexadecimal)
 	}
@@ -172,10 +169,16 @@ func (s *Shelf) Blob(hexadecimal string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := io.ReadAll(f)
-	if sum := sha256.Sum256(data); err == nil && hex.EncodeToString(sum[:]) != hexadecimal {
-		err = fmt.Errorf("%s of the shelf is damaged", f.Name())
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
 	}
-	return data, err
+	if err == nil && hex.EncodeToString(sum.Sum(nil)) != hexadecimal {
+		err = fmt.Errorf("%s of the shelf is damaged\nfix: bryo rmi the image, and pull it again", f.Name())
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
