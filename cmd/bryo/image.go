@@ -82,7 +82,7 @@ func (h *imageHelper) merge(fds []int, path string, layers []string) error {
 	return err
 }
 
-// run has bryo-image carry out an order on what is first in fds. A signal that comes
+// run has bryo-image do something with what is first in fds. A signal that comes
 // at ends ends it: a launch.EndedError.
 func (h *imageHelper) run(order string, ends chan os.Signal, fds []int, args ...string) (*tree.Outcome, error) {
 	read, write, err := os.Pipe()
