@@ -84,13 +84,13 @@ func (h *imageHelper) merge(fds []int, path string, layers []string) error {
 
 // run has bryo-image do something with what is first in fds. A signal that comes
 // at ends ends it: a launch.EndedError.
-func (h *imageHelper) run(order string, ends chan os.Signal, fds []int, args ...string) (*tree.Outcome, error) {
+func (h *imageHelper) run(verb string, ends chan os.Signal, fds []int, args ...string) (*tree.Outcome, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer read.Close()
-	container, err := h.start(order, append([]int{fds[0], int(write.Fd())}, fds[1:]...), args)
+	container, err := h.start(verb, append([]int{fds[0], int(write.Fd())}, fds[1:]...), args)
 	if err = errors.Join(err, write.Close()); err != nil {
 		return nil, err
 	}
@@ -123,9 +123,9 @@ func (h *imageHelper) run(order string, ends chan os.Signal, fds []int, args ...
 }
 
 // start hands copies of descriptors over, which are not closed on execve.
-func (h *imageHelper) start(order string, fds []int, args []string) (*launch.Container, error) {
+func (h *imageHelper) start(verb string, fds []int, args []string) (*launch.Container, error) {
 	plan := *h.plan
-	plan.Process.Argv = []string{plan.Process.Paths[0], order}
+	plan.Process.Argv = []string{plan.Process.Paths[0], verb}
 	for _, fd := range fds {
 		copied, err := unix.Dup(fd)
 		if err != nil {

@@ -191,7 +191,7 @@ func pruneImages(all bool, s streams) int {
 }
 
 // onShelf has bryo-image remove something, and tells what.
-func onShelf(s streams, order string, args []string) error {
+func onShelf(s streams, verb string, args []string) error {
 	shelf, err := image.Open()
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func onShelf(s streams, order string, args []string) error {
 		return err
 	}
 	defer helper.close()
-	outcome, err := helper.run(order, helper.ends, []int{shelf.Fd()}, args...)
+	outcome, err := helper.run(verb, helper.ends, []int{shelf.Fd()}, args...)
 	if outcome == nil {
 		return err
 	}
