@@ -16,6 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// MostLayers is how many layers an image may have; one that has more makes no sense.
+const MostLayers = 500
+
 // Image is what is known of an image.
 type Image struct {
 	ID       string    // the sha256 of its configuration, in hexadecimal digits, as podman has it

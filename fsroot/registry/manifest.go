@@ -26,10 +26,7 @@ const (
 	dockerLayer    = "application/vnd.docker.image.rootfs.diff.tar"
 )
 
-const (
-	mostManifest = 4 << 20 // bytes of a manifest or configuration
-	mostLayers   = 500
-)
+const mostManifest = 4 << 20 // bytes of a manifest or configuration
 
 // document is a manifest or an index, as it came, and what is in it.
 type document struct {
@@ -174,8 +171,8 @@ func (d *document) parts(most int64) (config ocispec.Descriptor, layers []ocispe
 	if err := checkDescriptor(config, mostManifest); err != nil {
 		return config, nil, err
 	}
-	if len(d.Layers) > mostLayers {
-		return config, nil, refuse("the image has %d layers; %d are allowed", len(d.Layers), mostLayers)
+	if len(d.Layers) > image.MostLayers {
+		return config, nil, refuse("the image has %d layers; %d are allowed", len(d.Layers), image.MostLayers)
 	}
 	sizes := map[digest.Digest]int64{config.Digest: config.Size}
 	left := most

@@ -23,8 +23,8 @@ type Gone struct {
 	Busy  bool     // somebody adds an image: layers go when images are removed the next time
 }
 
-// ErrUsed means that an image cannot be removed now.
-var ErrUsed = errors.New("it is in use")
+// errUsed means that an image cannot be removed now.
+var errUsed = errors.New("it is in use")
 
 // Remove takes a name from its image, and removes that if it was the last one. An
 // image that is named by its id goes with all names, if it has several only by force.
@@ -45,7 +45,7 @@ func Remove(s *image.Shelf, text string, force bool) (*Gone, error) {
 	}
 	gone := &Gone{}
 	err = gone.remove(s, found)
-	if errors.Is(err, ErrUsed) {
+	if errors.Is(err, errUsed) {
 		return nil, fmt.Errorf("image %s: %w", text, err)
 	}
 	return gone, err
@@ -62,9 +62,9 @@ func (g *Gone) remove(s *image.Shelf, found *image.Image) error {
 	}
 	switch {
 	case len(containers) > 0:
-		return fmt.Errorf("%w by %s\nfix: remove what uses it first: bryo rm %s", ErrUsed, strings.Join(containers, ", "), strings.Join(containers, " "))
+		return fmt.Errorf("%w by %s\nfix: remove what uses it first: bryo rm %s", errUsed, strings.Join(containers, ", "), strings.Join(containers, " "))
 	case free == nil:
-		return fmt.Errorf("%w by a container that runs\nfix: end that first", ErrUsed)
+		return fmt.Errorf("%w by a container that runs\nfix: end that first", errUsed)
 	}
 	names, err := s.Drop(found.ID)
 	if err != nil {
@@ -96,7 +96,7 @@ func Prune(s *image.Shelf, all bool) (*Gone, error) {
 		if len(i.Names) > 0 && !all {
 			continue
 		}
-		if err := gone.remove(s, i); err != nil && !errors.Is(err, ErrUsed) {
+		if err := gone.remove(s, i); err != nil && !errors.Is(err, errUsed) {
 			return gone, err
 		}
 	}

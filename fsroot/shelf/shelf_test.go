@@ -426,13 +426,13 @@ func TestUsed(t *testing.T) {
 	s, one, two := twoImages(t)
 	held, err := s.Hold(one)
 	must(t, err)
-	if _, err := Remove(s, "stem:one", false); !errors.Is(err, ErrUsed) {
+	if _, err := Remove(s, "stem:one", false); !errors.Is(err, errUsed) {
 		t.Errorf("an image that is held went: %v", err)
 	}
 	must(t, held.Close())
 	state := t.TempDir()
 	must(t, s.Keep(one, "box", state+"/box"), os.Mkdir(state+"/box", 0o755))
-	if _, err := Remove(s, "stem:one", false); !errors.Is(err, ErrUsed) || !strings.Contains(err.Error(), "box") {
+	if _, err := Remove(s, "stem:one", false); !errors.Is(err, errUsed) || !strings.Contains(err.Error(), "box") {
 		t.Errorf("an image of a container went: %v", err)
 	}
 	gone, err := Prune(s, true)

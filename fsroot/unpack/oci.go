@@ -36,8 +36,6 @@ type Layer struct {
 	size int64  // -1 for unknown
 }
 
-const mostLayers = 500
-
 // fromLayout finds an image in a layout. The reference is the
 // name that it has there, or "".
 func fromLayout(b blobs, reference string) (*Image, error) {
@@ -95,13 +93,21 @@ func named(list []ocispec.Descriptor, reference string) (ocispec.Descriptor, err
 	}
 	switch {
 	case reference != "":
-		return ocispec.Descriptor{}, fmt.Errorf("there is no image %q\nfix: it has %s", reference, listed(names))
+		return ocispec.Descriptor{}, errNoImage(reference, names)
 	case len(list) == 1:
 		return list[0], nil
 	case len(names) == 0:
 		return forMachine(list)
 	}
-	return ocispec.Descriptor{}, fmt.Errorf("there are %d images\nfix: name one behind a colon: %s", len(list), listed(names))
+	return ocispec.Descriptor{}, errSeveral(len(list), names)
+}
+
+func errNoImage(reference string, names []string) error {
+	return fmt.Errorf("there is no image %q\nfix: it has %s", reference, listed(names))
+}
+
+func errSeveral(images int, names []string) error {
+	return fmt.Errorf("there are %d images\nfix: name one behind a colon: %s", images, listed(names))
 }
 
 func listed(names []string) string {
@@ -198,13 +204,13 @@ func fromManifest(b blobs, data []byte, names []string) (*Image, error) {
 
 // diffIDs are the digests of the layers' contents, as a configuration has them.
 func diffIDs(config []byte, layers int) ([]digest.Digest, error) {
-	var image ocispec.Image
-	if err := json.Unmarshal(config, &image); err != nil {
+	var of ocispec.Image
+	if err := json.Unmarshal(config, &of); err != nil {
 		return nil, fmt.Errorf("the image's configuration: %w", err)
 	}
-	ids := image.RootFS.DiffIDs
-	if len(ids) != layers || layers > mostLayers {
-		return nil, fmt.Errorf("the image has %d layers, and its configuration %d; there may be %d", layers, len(ids), mostLayers)
+	ids := of.RootFS.DiffIDs
+	if len(ids) != layers || layers > image.MostLayers {
+		return nil, fmt.Errorf("the image has %d layers, and its configuration %d; there may be %d", layers, len(ids), image.MostLayers)
 	}
 	for _, id := range ids {
 		if err := id.Validate(); err != nil {
