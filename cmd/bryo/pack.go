@@ -234,7 +234,7 @@ func (t *target) open(helper *imageHelper, s streams) (destination, error) {
 	case t.path == "-":
 		return openPiped(s)
 	}
-	return newArchive(t.path)
+	return openArchive(t.path)
 }
 
 // destination is what is being made.
