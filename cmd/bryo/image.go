@@ -83,7 +83,7 @@ func (h *imageHelper) merge(fds []int, path string, layers []string) error {
 }
 
 // run has bryo-image do something with what is first in fds. A signal that comes
-// at ends ends it: a launch.EndedError.
+// at ends has it killed: a launch.EndedError.
 func (h *imageHelper) run(verb string, ends chan os.Signal, fds []int, args ...string) (*tree.Outcome, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
