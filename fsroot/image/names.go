@@ -57,7 +57,7 @@ func (s *Shelf) AddAs(image *Image, own []Reference) (others []string, err error
 	return others, s.rename(func(names map[string]string) error {
 		for _, name := range own {
 			text := name.String()
-			if of := names[text]; of != "" && of != image.ID && !name.IsLocal() {
+			if of := names[text]; of != "" && of != image.ID && name.Registry != local {
 				others = append(others, text)
 				continue
 			}
