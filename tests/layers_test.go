@@ -64,7 +64,7 @@ func floors() []layer {
 
 		{pkg: "fsroot/tree", floor: 2.25, users: append(images, "cmd/bryo", "fsroot/unpack"), only: []string{"golang.org/x/sys"}},
 		{pkg: "fsroot/fetch", floor: 2.25, users: []string{"cmd/bryo", "cmd/bryo-image", "fsroot/registry"}, only: []string{}},
-		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo", "rootless", "rootless/host", "fsroot/registry"), only: []string{"golang.org/x/sys"}},
+		{pkg: "fsroot/image", floor: 2.25, users: append(images, "cmd/bryo", "fsroot/unpack", "rootless", "rootless/host", "fsroot/registry"), only: []string{"golang.org/x/sys"}},
 
 		{pkg: "rootless/squash", floor: 2, users: []string{"cmd/bryo", "rootless/launch"}, only: []string{"golang.org/x/sys"}},
 

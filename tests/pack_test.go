@@ -76,14 +76,14 @@ func TestPackEndsEarly(t *testing.T) {
 	}
 	w := newWorkshop(t, "umoci", "tar")
 	w.sh(`bryo pack root oci:kept:one; cp -a kept before
-		bryo unshare sh -c 'cd root; for i in $(seq 40); do head -c 4M /dev/urandom > file$i; done'`)
+		bryo unshare sh -c 'cd root; for i in $(seq 20); do head -c 4M /dev/urandom > file$i; done'`)
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
 		for _, target := range []string{"oci:kept:two", "oci:new:two", "new.tar"} {
 			cmd := w.command(w.bryo, "pack", "root", target)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(300 * time.Millisecond) //nolint:forbidigo,nolintlint // it is to be in the middle
+			time.Sleep(100 * time.Millisecond) //nolint:forbidigo,nolintlint // it is to be in the middle
 			_ = cmd.Process.Signal(signal)
 			err := cmd.Wait()
 			if _, is := errors.AsType[*exec.ExitError](err); !is {

@@ -11,27 +11,14 @@ import (
 // devices it makes the one that stands for no file in an overlay file system.
 func callRules() []confine.CallRule {
 	const mode, device, all = 2, 3, 0xffffffff // arguments of mknodat(2)
-	masked := func(index uint8, mask, value uint64) confine.Condition {
-		return confine.Condition{Index: index, Comparison: confine.MaskedEqual, Mask: mask, Value: value}
-	}
 	rules := append(confine.GoCalls(),
-		confine.CallRule{Number: unix.SYS_MKNODAT, Action: confine.ActAllow, Conditions: []confine.Condition{masked(mode, unix.S_IFMT, unix.S_IFIFO)}},
-		confine.CallRule{Number: unix.SYS_MKNODAT, Action: confine.ActAllow, Conditions: []confine.Condition{masked(mode, unix.S_IFMT, unix.S_IFCHR), masked(device, all, 0)}},
+		confine.CallRule{Number: unix.SYS_MKNODAT, Action: confine.ActAllow, Conditions: []confine.Condition{confine.Masked(mode, unix.S_IFMT, unix.S_IFIFO)}},
+		confine.CallRule{Number: unix.SYS_MKNODAT, Action: confine.ActAllow, Conditions: []confine.Condition{confine.Masked(mode, unix.S_IFMT, unix.S_IFCHR), confine.Masked(device, all, 0)}},
 	)
 	for _, number := range append(treeCalls(), renameCalls()...) {
 		rules = append(rules, confine.CallRule{Number: uint32(number), Action: confine.ActAllow})
 	}
 	return rules
-}
-
-// filterCalls loads rules into all threads.
-func filterCalls(rules []confine.CallRule) error {
-	architecture, err := confine.Native()
-	if err != nil {
-		return err
-	}
-	filter := confine.Filter{Architecture: architecture, Rules: rules, Default: confine.ActErrno(unix.EPERM)}
-	return filter.Load()
 }
 
 // treeCalls make files, and give them what they have.

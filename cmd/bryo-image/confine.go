@@ -6,17 +6,16 @@ import (
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"golang.org/x/sys/unix"
+
+	"bryo/rootless/confine"
 )
 
 // confineSelf gives up, for all threads and for good, all files but what is open,
 // what is below the directory that is to be written and, for reading, below those
 // that are read. Capabilities and new privileges went before, see launch.Helper.
 func confineSelf(written int, read ...int) error {
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return os.NewSyscallError("prctl", err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return os.NewSyscallError("setrlimit", err)
+	if err := confine.Undumpable(); err != nil {
+		return err
 	}
 	var rules []landlock.Rule
 	for i, fd := range append([]int{written}, read...) {
@@ -36,7 +35,7 @@ func confineSelf(written int, read ...int) error {
 	if err := landlock.V6.BestEffort().Restrict(rules...); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
-	return filterCalls(callRules()) // and all system calls but those in its lists
+	return confine.AllowOnly(callRules()) // and all system calls but those in its lists
 }
 
 func byNumber(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }

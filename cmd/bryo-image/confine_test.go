@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/rootless/confine"
 )
 
 // A process that has confined itself writes below the root, reads the image,
@@ -100,7 +102,7 @@ func TestFiltered(t *testing.T) {
 		if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
 			t.Fatal(errno) // launch.Helper does it
 		}
-		if err := filterCalls(callRules()); err != nil {
+		if err := confine.AllowOnly(callRules()); err != nil {
 			t.Fatal(err)
 		}
 		close(loaded)

@@ -94,7 +94,7 @@ func confineFetch(layout int) error {
 	for _, number := range append(fileCalls(), renameCalls()...) {
 		calls = append(calls, confine.CallRule{Number: uint32(number), Action: confine.ActAllow})
 	}
-	return filterCalls(calls)
+	return confine.AllowOnly(calls)
 }
 
 // fileCalls write an image layout.

@@ -29,16 +29,16 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// order is what bryo-image can do, in a directory that it is given.
-type order struct {
+// verb is what bryo-image can do, in a directory that it is given.
+type verb struct {
 	name  string
 	words []string // behind the directory and the report; the last may be there more often if it ends in dots
 	run   func(dir int, args []string, outcome *tree.Outcome) error
 }
 
-func orders() []order {
+func verbs() []verb {
 	source := []string{"IMAGE", "REFERENCE", "BYTES", "ENTRIES", "IDMAP"}
-	return []order{
+	return []verb{
 		{"unpack", source, unpackInto},
 		{"discard", nil, discard},
 		{"merge", []string{"LAYERS", "PATH..."}, merge}, // and the layers' names, the topmost first
@@ -50,22 +50,22 @@ func orders() []order {
 	}
 }
 
-func (o order) takes(args []string) bool {
-	n := len(o.words)
-	return len(args) == n || n > 0 && len(args) > n && strings.HasSuffix(o.words[n-1], "...")
+func (v verb) takes(args []string) bool {
+	n := len(v.words)
+	return len(args) == n || n > 0 && len(args) > n && strings.HasSuffix(v.words[n-1], "...")
 }
 
-// run carries out an order of bryo's, whose descriptors are numbers:
+// run does what bryo asks for; descriptors are numbers:
 //
-//	bryo-image ORDER DIRECTORY REPORT [WORD...]
+//	bryo-image VERB DIRECTORY REPORT [WORD...]
 //
 // What comes of it goes to REPORT, as JSON: of fetch, as package fetch has it.
 func run(args []string) int {
 	// A terminal sends its signals to all in front of it; it is for bryo to decide.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGHUP)
 	const fixed = 3
-	i := slices.IndexFunc(orders(), func(o order) bool {
-		return len(args) >= fixed && o.name == args[0] && o.takes(args[fixed:])
+	i := slices.IndexFunc(verbs(), func(v verb) bool {
+		return len(args) >= fixed && v.name == args[0] && v.takes(args[fixed:])
 	})
 	var fds []int
 	err := errors.New("bryo starts this program; there is nothing to do by hand")
@@ -85,7 +85,7 @@ func run(args []string) int {
 	const percent = 25
 	debug.SetGCPercent(percent)
 	var outcome tree.Outcome
-	if err = orders()[i].run(fds[0], args[fixed:], &outcome); err != nil {
+	if err = verbs()[i].run(fds[0], args[fixed:], &outcome); err != nil {
 		outcome.Error = err.Error()
 	}
 	if json.NewEncoder(report).Encode(outcome) != nil || err != nil {
@@ -113,7 +113,7 @@ func discard(root int, _ []string, _ *tree.Outcome) error {
 	return tree.InRoot(root).Clear()
 }
 
-// source is the image that an order names, and what it may become.
+// source is the image that bryo names, and what it may become.
 type source struct {
 	image     *os.File
 	reference string

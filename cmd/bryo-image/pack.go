@@ -4,7 +4,7 @@ import (
 	"io"
 	"os"
 
-	asked "bryo/fsroot/order"
+	"bryo/fsroot/order"
 	"bryo/fsroot/pack"
 	"bryo/fsroot/tree"
 )
@@ -13,7 +13,7 @@ import (
 // before them is the configuration of the image that it is made of.
 func packInto(out int, args []string, outcome *tree.Outcome) error {
 	last := len(args) - 1
-	what, err := asked.ParsePack(args[last])
+	what, err := order.ParsePack(args[last])
 	if err != nil {
 		return err
 	}

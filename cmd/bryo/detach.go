@@ -37,7 +37,7 @@ func detachFlags(flags *pflag.FlagSet, d *detach) {
 	flags.Var(one(&d.Options.Restart, "POLICY", parseRestart), "restart", "with --detach: start again when it has ended by itself: no, on-failure[:TRIES], always")
 	log := &d.Options.Log
 	flags.Var(one(&log.Plain, "FORMAT", parseLogFormat), "log-format", "with --detach: how output is kept: json or plain")
-	flags.Var(one(&log.MaxSize, "SIZE", parseLogSize), "log-max-size", "with --detach: size of a log file before the next one begins; 10m by default")
+	flags.Var(one(&log.MaxSize, "SIZE", parseSize), "log-max-size", "with --detach: size of a log file before the next one begins; 10m by default")
 	flags.Var(one(&log.MaxFiles, "N", parseLogFiles), "log-max-files", "with --detach: keep so many log files, the latest; 3 by default")
 	flags.Var(one(&d.Options.DetachKeys, "KEYS", parseKeys), "detach-keys", "keys that leave a container that is attached to, as ctrl-p,ctrl-q")
 }

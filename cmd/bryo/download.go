@@ -80,7 +80,7 @@ func (o *pulling) toLayout(text, layout string, s streams) (manifest string, err
 	if err != nil {
 		return "", err
 	}
-	path, is := strings.CutPrefix(layout, "oci:")
+	path, is := strings.CutPrefix(layout, layoutTransport)
 	if !is || path == "" {
 		return "", fmt.Errorf("%q is no layout\nfix: bryo pull %s oci:DIRECTORY", layout, text)
 	}
@@ -99,6 +99,9 @@ func (o *pulling) toLayout(text, layout string, s streams) (manifest string, err
 		return "", err
 	}
 	defer dir.Close()
+	if err := lockLayout(dir, unix.LOCK_SH); err != nil {
+		return "", err
+	}
 	got, err := o.fetch(dir, s)
 	if err != nil {
 		if made {

@@ -9,10 +9,7 @@ import (
 	ossignal "os/signal"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"bryo/fsroot/fetch"
-	"bryo/rootless/host"
 	"bryo/rootless/launch"
 )
 
@@ -20,12 +17,11 @@ import (
 // asks bryo to end ends it; what there is of the image stays.
 func (o *pulling) fetch(layout *os.File, s streams) (*fetch.Image, error) {
 	o.request.MostBytes = o.bytes
-	path := host.Companion("bryo-image")
-	if path == "" {
-		return nil, errNoImageHelper()
+	path, err := imageProgram()
+	if err != nil {
+		return nil, err
 	}
-	ends := make(chan os.Signal, 1)
-	ossignal.Notify(ends, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	ends := askedToEnd()
 	defer ossignal.Stop(ends)
 	f, err := startFetch(path, layout, &o.request)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"bryo/fsroot"
 	"bryo/rootless/logs"
 )
 
@@ -18,11 +17,6 @@ func parseLogFormat(text string) (plain bool, err error) {
 	default:
 		return false, fmt.Errorf("%q: write json or plain", text)
 	}
-}
-
-func parseLogSize(text string) (int64, error) {
-	size, err := fsroot.ParseSize(text)
-	return int64(size), err
 }
 
 // parseLogFiles takes no 0: some file has to be written.

@@ -29,9 +29,9 @@ type imageHelper struct {
 }
 
 func newImageHelper(spec *rootless.Spec, s streams) (*imageHelper, error) {
-	path := host.Companion("bryo-image")
-	if path == "" {
-		return nil, errNoImageHelper()
+	path, err := imageProgram()
+	if err != nil {
+		return nil, err
 	}
 	facts, err := host.ProbeIDs(spec)
 	if err != nil {
@@ -43,13 +43,23 @@ func newImageHelper(spec *rootless.Spec, s streams) (*imageHelper, error) {
 	}
 	plan.Process.Caps = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID | 1<<unix.CAP_SETFCAP
 	warn(s, plan.Warnings)
-	ends := make(chan os.Signal, 1)
-	ossignal.Notify(ends, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
-	return &imageHelper{plan, ends}, nil
+	return &imageHelper{plan, askedToEnd()}, nil
 }
 
-func errNoImageHelper() error {
-	return errors.New("the program bryo-image is missing, which belongs beside bryo or in ../libexec/bryo\nfix: install it (make install)")
+// imageProgram finds bryo-image.
+func imageProgram() (string, error) {
+	path := host.Companion("bryo-image")
+	if path == "" {
+		return "", errors.New("the program bryo-image is missing, which belongs beside bryo or in ../libexec/bryo\nfix: install it (make install)")
+	}
+	return path, nil
+}
+
+// askedToEnd takes the signals that ask bryo to end, until ossignal.Stop.
+func askedToEnd() chan os.Signal {
+	ends := make(chan os.Signal, 1)
+	ossignal.Notify(ends, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	return ends
 }
 
 func (h *imageHelper) close() { ossignal.Stop(h.ends) }
@@ -63,12 +73,6 @@ func (h *imageHelper) discard(root int) error {
 	return err
 }
 
-// unpack fills a root, which comes first in fds, with an image. A signal that asks
-// bryo to end ends it: a launch.EndedError.
-func (h *imageHelper) unpack(fds []int, args ...string) (*tree.Outcome, error) {
-	return h.run("unpack", h.ends, fds, args...)
-}
-
 // merge fills a directory, which comes first in fds, with what layers show as one
 // at a path; the second has the layers, the lowest first.
 func (h *imageHelper) merge(fds []int, path string, layers []string) error {
@@ -78,13 +82,15 @@ func (h *imageHelper) merge(fds []int, path string, layers []string) error {
 	return err
 }
 
-func (h *imageHelper) run(order string, ends chan os.Signal, fds []int, args ...string) (*tree.Outcome, error) {
+// run has bryo-image do something with what is first in fds. A signal that comes
+// at ends has it killed: a launch.EndedError.
+func (h *imageHelper) run(verb string, ends chan os.Signal, fds []int, args ...string) (*tree.Outcome, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer read.Close()
-	container, err := h.start(order, append([]int{fds[0], int(write.Fd())}, fds[1:]...), args)
+	container, err := h.start(verb, append([]int{fds[0], int(write.Fd())}, fds[1:]...), args)
 	if err = errors.Join(err, write.Close()); err != nil {
 		return nil, err
 	}
@@ -117,9 +123,9 @@ func (h *imageHelper) run(order string, ends chan os.Signal, fds []int, args ...
 }
 
 // start hands copies of descriptors over, which are not closed on execve.
-func (h *imageHelper) start(order string, fds []int, args []string) (*launch.Container, error) {
+func (h *imageHelper) start(verb string, fds []int, args []string) (*launch.Container, error) {
 	plan := *h.plan
-	plan.Process.Argv = []string{plan.Process.Paths[0], order}
+	plan.Process.Argv = []string{plan.Process.Paths[0], verb}
 	for _, fd := range fds {
 		copied, err := unix.Dup(fd)
 		if err != nil {
@@ -191,8 +197,7 @@ func vacant(path string) error {
 }
 
 func (r *newDir) make() (err error) {
-	const private = 0o700
-	err = unix.Mkdirat(r.parent, r.half, private)
+	err = unix.Mkdirat(r.parent, r.half, privateMode)
 	existed := errors.Is(err, unix.EEXIST)
 	if err != nil && !existed {
 		return fmt.Errorf("make %s: %w", r.half, err)

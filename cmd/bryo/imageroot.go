@@ -169,8 +169,7 @@ func (r *request) find(shelf *image.Shelf, get bool, s streams) (*image.Image, e
 	if err == nil {
 		err = r.mapped(shelf, found)
 	}
-	other := (*host.OtherMapError)(nil)
-	if get && errors.As(err, &other) && ofRegistry(found, name) {
+	if _, other := errors.AsType[*host.OtherMapError](err); other && get && ofRegistry(found, name) {
 		return r.shelved(shelf, name, s)
 	}
 	return found, err
@@ -193,7 +192,7 @@ func (r *request) missing(shelf *image.Shelf, get bool, s streams) (*image.Image
 // given to it here.
 func ofRegistry(found *image.Image, name string) bool {
 	reference, err := image.Parse(name)
-	return err == nil && reference.Registry != "localhost" && slices.Contains(found.Names, reference.String())
+	return err == nil && !reference.IsLocal() && slices.Contains(found.Names, reference.String())
 }
 
 // mapped says whether an image is there under the map of ids that was asked for. Of

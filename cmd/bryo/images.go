@@ -85,7 +85,7 @@ func imageTable(b *strings.Builder, images []*image.Image, now time.Time) {
 		if !i.Created.IsZero() {
 			created = age(now.Sub(i.Created)) + " ago"
 		}
-		for _, name := range append([]string{}, namesOrNone(i)...) {
+		for _, name := range namesOrNone(i) {
 			fmt.Fprintf(w, "%s\t%.12s\t%s\t%s\n", name, i.ID, created, size(uint64(i.Size)))
 		}
 	}
@@ -109,7 +109,7 @@ func imageNames() (names []string) {
 	images, _, _ := shelf.List()
 	for _, i := range images {
 		for _, name := range i.Names {
-			names = append(names, strings.TrimPrefix(strings.TrimPrefix(name, "localhost/"), "docker.io/library/"))
+			names = append(names, image.Familiar(name))
 		}
 	}
 	return names
@@ -191,7 +191,7 @@ func pruneImages(all bool, s streams) int {
 }
 
 // onShelf has bryo-image remove something, and tells what.
-func onShelf(s streams, order string, args []string) error {
+func onShelf(s streams, verb string, args []string) error {
 	shelf, err := image.Open()
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func onShelf(s streams, order string, args []string) error {
 		return err
 	}
 	defer helper.close()
-	outcome, err := helper.run(order, helper.ends, []int{shelf.Fd()}, args...)
+	outcome, err := helper.run(verb, helper.ends, []int{shelf.Fd()}, args...)
 	if outcome == nil {
 		return err
 	}

@@ -46,9 +46,8 @@ type own struct {
 
 // ownParent opens the directory that those of containers are in.
 func ownParent(shelf, name string) (*os.File, error) {
-	const private = 0o700
 	path := filepath.Join(shelf, name)
-	if err := unix.Mkdir(path, private); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := unix.Mkdir(path, privateMode); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, err
 	}
 	return openDir(unix.AT_FDCWD, path)

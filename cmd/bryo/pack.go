@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot"
+	"bryo/fsroot/image"
 	"bryo/fsroot/order"
 	"bryo/fsroot/tree"
 	"bryo/idmap"
@@ -57,7 +58,7 @@ func newPackOptions() *packOptions {
 
 func packFlags(o *packOptions, s streams) *pflag.FlagSet {
 	flags := verbFlags("pack", s)
-	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(&o.spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
+	mapFlag(flags, &o.spec)
 	flags.Var(&value{kind: "COMPRESSION", text: "gzip", set: func(text string) error { o.order.Compression = text; return checkCompression(text) }}, "compression", "of layers: gzip, zstd or none")
 	flags.Var(&value{kind: "OS/ARCH[/VARIANT]", set: o.setPlatform}, "platform", "what it is for; by default this machine")
 	for _, i := range instructions() {
@@ -78,12 +79,9 @@ func checkCompression(name string) error {
 }
 
 func (o *packOptions) setPlatform(text string) error {
-	const parts = 3
-	words := append(strings.SplitN(text, "/", parts), "", "")
-	if o.order.OS, o.order.Architecture, o.order.Variant = words[0], words[1], words[2]; words[0] == "" || words[1] == "" {
-		return errors.New("want OS/ARCH, as linux/arm64")
-	}
-	return nil
+	p, err := image.ParsePlatform(text)
+	o.order.OS, o.order.Architecture, o.order.Variant = p.OS, p.Architecture, p.Variant
+	return err
 }
 
 // runPack makes an image of a root file system.
@@ -212,10 +210,8 @@ type target struct {
 }
 
 func parseTarget(text string) (t target, err error) {
-	text, t.layout = strings.CutPrefix(text, "oci:")
-	for _, transport := range []string{"oci-archive:", "docker-archive:"} {
-		text = strings.TrimPrefix(text, transport)
-	}
+	t.layout = strings.HasPrefix(text, layoutTransport)
+	text, _ = cutTransport(text)
 	t.path = text
 	if _, err := os.Lstat(text); err != nil { // else it is named as it is
 		t.path, t.tag, _ = strings.Cut(text, ":")
@@ -238,7 +234,7 @@ func (t *target) open(helper *imageHelper, s streams) (destination, error) {
 	case t.path == "-":
 		return openPiped(s)
 	}
-	return newArchive(t.path)
+	return openArchive(t.path)
 }
 
 // destination is what is being made.
@@ -265,10 +261,19 @@ func openLayout(path string, helper *imageHelper) (destination, error) {
 	if unix.Fstatat(int(f.Fd()), "oci-layout", &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
 		return nil, errors.Join(fmt.Errorf("%s is neither empty nor an image layout\nfix: name another directory", path), f.Close())
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w\nfix: wait for the other one that writes to it", path, err), f.Close())
+	if err := lockLayout(f, unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return layoutDir{f}, nil
+}
+
+// lockLayout keeps a layout's index from being written by two that do not know of
+// each other: who packs has the lock alone, and those who download share it.
+func lockLayout(dir *os.File, how int) error {
+	if err := unix.Flock(int(dir.Fd()), how|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("%s: %w\nfix: wait for the other one that writes to it", dir.Name(), err)
+	}
+	return nil
 }
 
 // layoutDir is a layout that has images. What is added has its name when it is

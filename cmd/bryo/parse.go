@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"bryo/fsroot"
 )
 
 // parse reads a command line. Its errors name the flag as it was written, and
@@ -38,4 +40,10 @@ func advice(flags *pflag.FlagSet, name string) string {
 		}
 	})
 	return fix
+}
+
+// parseSize is for what counts bytes with a sign, as files do.
+func parseSize(text string) (int64, error) {
+	size, err := fsroot.ParseSize(text)
+	return int64(size), err
 }

@@ -34,7 +34,7 @@ func pullExamples() []string {
 func pullFlags(o *pulling, s streams) *pflag.FlagSet {
 	flags := verbFlags("pull", s)
 	flags.Var(one(&o.name, "NAME", asIs), "name", "the image's name, instead of its own")
-	sizeFlags(flags, &o.spec, &o.bytes, &o.files)
+	o.flags(flags)
 	flags.Var(one(&o.request.Platform, "PLATFORM", asIs), "platform", "OS/ARCH[/VARIANT] of the image in a registry; this machine's by default")
 	verify := flags.VarPF(&value{kind: "bool", text: "true", set: o.setVerify}, "tls-verify", "", "look at the registry's certificate; false is for registries on this machine")
 	verify.NoOptDefVal = "true"

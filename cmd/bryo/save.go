@@ -79,7 +79,7 @@ type saved struct{ files []*os.File }
 
 // openSaved opens what a container wrote, behind its image's configuration.
 func openSaved(shelf *image.Shelf, from *image.Image, root *rootless.ImageRoot) (*saved, error) {
-	config, err := shelf.OpenFile(image.BlobsDir+"/"+from.ID, unix.O_RDONLY)
+	config, err := shelf.OpenBlob(from.ID)
 	if err != nil {
 		return nil, err
 	}

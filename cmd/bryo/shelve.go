@@ -23,26 +23,43 @@ import (
 //	opens IMAGE and the shelf ------------------> makes the layers that are missing
 //	<- the image's id, what became otherwise ---- and gives it its names
 
-// shelving is how an image comes on the shelf.
-type shelving struct {
+// extraction is what an image may become, and whose its files are.
+type extraction struct {
 	spec  rootless.Spec
 	bytes int64
 	files uint64
-	name  string // instead of the image's own
 }
 
-// newShelving has the limits that hold unless others are told.
-func newShelving() *shelving {
+// newExtraction has the limits that hold unless others are told.
+func newExtraction() *extraction {
 	const bytes, files = 64 << 30, 1 << 20
-	return &shelving{bytes: bytes, files: files}
+	return &extraction{bytes: bytes, files: files}
 }
 
-// sizeFlags are what an image may be, and whose its files are.
-func sizeFlags(flags *pflag.FlagSet, spec *rootless.Spec, bytes *int64, files *uint64) {
-	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
-	flags.Var(&value{kind: "SIZE", text: "64g", set: func(text string) (err error) { *bytes, err = parseLogSize(text); return err }}, "max-size", "how large all files together may be")
-	flags.Var(&value{kind: "NUMBER", text: strconv.FormatUint(*files, 10), set: func(text string) (err error) { *files, err = strconv.ParseUint(text, 10, 32); return err }}, "max-files", "how many files there may be")
+func (o *extraction) flags(flags *pflag.FlagSet) {
+	mapFlag(flags, &o.spec)
+	flags.Var(&value{kind: "SIZE", text: "64g", set: func(text string) (err error) { o.bytes, err = parseSize(text); return err }}, "max-size", "how large all files together may be")
+	flags.Var(&value{kind: "NUMBER", text: strconv.FormatUint(o.files, 10), set: func(text string) (err error) { o.files, err = strconv.ParseUint(text, 10, 32); return err }}, "max-files", "how many files there may be")
 }
+
+// mapFlag is for what has a map of ids and no container.
+func mapFlag(flags *pflag.FlagSet, spec *rootless.Spec) {
+	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
+}
+
+// words are what bryo-image wants to know of an image that it reads.
+func (o *extraction) words(reference string, helper *imageHelper) []string {
+	return []string{reference, strconv.FormatInt(o.bytes, 10), strconv.FormatUint(o.files, 10), helper.maps()}
+}
+
+// shelving is how an image comes on the shelf.
+type shelving struct {
+	extraction
+
+	name string // instead of the image's own
+}
+
+func newShelving() *shelving { return &shelving{extraction: *newExtraction()} }
 
 // local puts an image of a file or a directory on the shelf.
 func (o *shelving) local(shelf *image.Shelf, text string, s streams) (*image.Image, error) {
@@ -82,9 +99,8 @@ func (o *shelving) addBy(helper *imageHelper, shelf *image.Shelf, in *os.File, r
 		}
 		name = full.String()
 	}
-	outcome, err := helper.run("import", helper.ends, []int{shelf.Fd(), int(in.Fd())},
-		reference, strconv.FormatInt(o.bytes, 10), strconv.FormatUint(o.files, 10), helper.maps(), name, stem)
-	if ended := (*launch.EndedError)(nil); errors.As(err, &ended) {
+	outcome, err := helper.run("import", helper.ends, []int{shelf.Fd(), int(in.Fd())}, append(o.words(reference, helper), name, stem)...)
+	if _, ended := errors.AsType[*launch.EndedError](err); ended {
 		warn(s, []string{"layers that were finished are kept for the next time; bryo prune --images removes them"})
 	}
 	if err != nil {
@@ -113,11 +129,23 @@ func namesArchive(text string) bool {
 
 // isLocal tells an image of a file or a directory from one of a registry.
 func isLocal(text string) bool {
-	for _, transport := range []string{"oci:", "oci-archive:", "docker-archive:", "/", "./", "../"} {
-		if strings.HasPrefix(text, transport) {
-			return true
-		}
+	if _, is := cutTransport(text); is || strings.HasPrefix(text, "/") || strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") {
+		return true
 	}
 	info, err := os.Stat(text) //nolint:gosec,nolintlint // the user names it
 	return text == "-" || err == nil && info.Mode().IsRegular()
 }
+
+// cutTransport takes away what podman and skopeo write before an image of a file
+// or a directory: containers-transports(5).
+func cutTransport(text string) (path string, found bool) {
+	for _, transport := range []string{layoutTransport, "oci-archive:", "docker-archive:"} {
+		if path, found = strings.CutPrefix(text, transport); found {
+			break
+		}
+	}
+	return path, found
+}
+
+// layoutTransport is that of an image layout.
+const layoutTransport = "oci:"

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"os"
 	"strconv"
 	"strings"
 
@@ -44,8 +43,8 @@ func answer(args []string) error {
 	for _, fd := range []int{squash.ListenerFD, squash.ProcFD} {
 		unix.CloseOnExec(fd)
 	}
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return os.NewSyscallError("prctl", err)
+	if err := confine.Undumpable(); err != nil {
+		return err
 	}
 	uid, err := parseIDs(args[0])
 	if err != nil {
@@ -72,7 +71,7 @@ func answer(args []string) error {
 	if err := squash.NameSelf(squash.ProcFD); err != nil {
 		return err
 	}
-	if err := filterSquash(); err != nil {
+	if err := confine.AllowOnly(append(squashCalls(), confine.GoCalls()...)); err != nil {
 		return err
 	}
 	return squash.Serve(squash.ListenerFD, squash.ProcFD, squash.Options{
@@ -92,23 +91,10 @@ func parseIDs(texts ...string) (ids []uint32, err error) {
 	return ids, nil
 }
 
-// filterSquash leaves this process the system calls that it answers with: it
-// opens no file to write to it, and gives none away.
-func filterSquash() error {
-	architecture, err := confine.Native()
-	if err != nil {
-		return err
-	}
-	filter := confine.Filter{Architecture: architecture, Rules: append(squashCalls(), confine.GoCalls()...), Default: confine.ActErrno(unix.EPERM)}
-	return filter.Load()
-}
-
-// squashCalls stand before those of every program, which end it for some of these.
+// squashCalls are what it answers with: it opens no file to write to it, and gives
+// none away. They stand before those of every program, which end it for some of them.
 func squashCalls() (rules []confine.CallRule) {
 	const words = 0xffffffff // an int: the kernel does not look at the rest
-	is := func(index uint8, mask, value uint64) confine.Condition {
-		return confine.Condition{Index: index, Comparison: confine.MaskedEqual, Mask: mask, Value: value}
-	}
 	allow := func(number uint32, conditions ...confine.Condition) {
 		rules = append(rules, confine.CallRule{Number: number, Conditions: conditions, Action: confine.ActAllow})
 	}
@@ -121,12 +107,12 @@ func squashCalls() (rules []confine.CallRule) {
 	for _, request := range []uint64{
 		unix.SECCOMP_IOCTL_NOTIF_RECV, unix.SECCOMP_IOCTL_NOTIF_SEND, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS,
 	} {
-		allow(unix.SYS_IOCTL, is(1, words, request))
+		allow(unix.SYS_IOCTL, confine.Masked(1, words, request))
 	}
 	const owner, group, flags = 2, 3, 2 // arguments of fchownat(2), openat(2)
-	allow(unix.SYS_OPENAT, is(flags, unix.O_ACCMODE|unix.O_TRUNC, unix.O_RDONLY))
-	allow(unix.SYS_FCHOWNAT, is(owner, words, words), is(group, words, words))
-	allow(unix.SYS_UNSHARE, is(0, words, unix.CLONE_FS))
-	allow(unix.SYS_PRLIMIT64, is(1, words, unix.RLIMIT_LOCKS))
+	allow(unix.SYS_OPENAT, confine.Masked(flags, unix.O_ACCMODE|unix.O_TRUNC, unix.O_RDONLY))
+	allow(unix.SYS_FCHOWNAT, confine.Masked(owner, words, words), confine.Masked(group, words, words))
+	allow(unix.SYS_UNSHARE, confine.Masked(0, words, unix.CLONE_FS))
+	allow(unix.SYS_PRLIMIT64, confine.Masked(1, words, unix.RLIMIT_LOCKS))
 	return rules
 }

@@ -6,14 +6,11 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"bryo/fsroot/tree"
-	"bryo/rootless"
 )
 
 // An image is unpacked by bryo-image, as root of the user's map of ids, to a
@@ -41,25 +38,17 @@ func unpackExamples() []string {
 	}
 }
 
-type unpackOptions struct {
-	spec  rootless.Spec
-	bytes int64
-	files uint64
-}
-
-func unpackFlags(o *unpackOptions, s streams) *pflag.FlagSet {
-	const bytes, files = 64 << 30, 1 << 20
-	o.bytes, o.files = bytes, files
+func unpackFlags(o *extraction, s streams) *pflag.FlagSet {
 	flags := verbFlags("unpack", s)
-	sizeFlags(flags, &o.spec, &o.bytes, &o.files)
+	o.flags(flags)
 	return flags
 }
 
-func unpackSyntax() *pflag.FlagSet { return unpackFlags(&unpackOptions{}, streams{}) }
+func unpackSyntax() *pflag.FlagSet { return unpackFlags(newExtraction(), streams{}) }
 
 // runUnpack makes a root file system of an image.
 func runUnpack(args []string, s streams) int {
-	o := &unpackOptions{}
+	o := newExtraction()
 	flags := unpackFlags(o, s)
 	if err := parse(flags, args); err != nil {
 		return report(s, err)
@@ -71,7 +60,7 @@ func runUnpack(args []string, s streams) int {
 	return report(s, o.unpack(flags.Arg(0), flags.Arg(1), s))
 }
 
-func (o *unpackOptions) unpack(image, dir string, s streams) (err error) {
+func (o *extraction) unpack(image, dir string, s streams) (err error) {
 	helper, err := newImageHelper(&o.spec, s)
 	if err != nil {
 		return err
@@ -87,8 +76,7 @@ func (o *unpackOptions) unpack(image, dir string, s streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.close()) }()
-	outcome, err := helper.unpack([]int{root.fd, int(in.Fd())},
-		reference, strconv.FormatInt(o.bytes, 10), strconv.FormatUint(o.files, 10), helper.maps())
+	outcome, err := helper.run("unpack", helper.ends, []int{root.fd, int(in.Fd())}, o.words(reference, helper)...)
 	if err == nil {
 		err = root.finish()
 	}
@@ -105,9 +93,7 @@ func openImage(image string, s streams) (f *os.File, reference string, err error
 	if image == "-" {
 		return s.in, "", nil
 	}
-	for _, transport := range []string{"oci:", "oci-archive:", "docker-archive:"} {
-		image = strings.TrimPrefix(image, transport)
-	}
+	image, _ = cutTransport(image)
 	if image == "" {
 		return nil, "", errors.New("the image has no name; was a variable not set?")
 	}

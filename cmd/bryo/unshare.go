@@ -45,7 +45,7 @@ func unshareFlags(spec *rootless.Spec) *pflag.FlagSet {
 	flags := pflag.NewFlagSet("unshare", pflag.ContinueOnError)
 	flags.SetInterspersed(false)
 	flags.Usage = func() {}
-	flags.Var(&value{kind: "MAP", set: func(text string) error { return setUserns(spec, text) }}, "userns", "id map: auto, single, keep-id[:UID,GID]")
+	mapFlag(flags, spec)
 	return flags
 }
 

@@ -9,7 +9,7 @@ package fetch
 
 // Request is what is to be downloaded.
 type Request struct {
-	Reference  string   // as its user wrote it
+	Reference  string   // in full
 	Platform   string   // OS/ARCH[/VARIANT]; "" is this machine's
 	Name       string   // what the image is called in the layout
 	Have       []string // digests of layers that need not be downloaded

@@ -41,21 +41,11 @@ func (s *Shelf) openDownload(name string) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	f := os.NewFile(uintptr(fd), filepath.Join(s.path, name))
-	var mine, now unix.Stat_t
-	err = flock(f, unix.LOCK_EX)
-	if err == nil {
-		err = unix.Fstat(fd, &mine)
+	named, err := Lock(f, s.Fd(), name)
+	if !named || err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	if err == nil {
-		err = unix.Fstatat(s.Fd(), name, &now, unix.AT_SYMLINK_NOFOLLOW)
-	}
-	if err == nil && mine.Ino == now.Ino && mine.Dev == now.Dev {
-		return f, nil
-	}
-	if errors.Is(err, unix.ENOENT) {
-		err = nil
-	}
-	return nil, errors.Join(err, f.Close())
+	return f, nil
 }
 
 // Digests are those of all layers that are on the shelf, for images under a map

@@ -70,14 +70,14 @@ func (s *Shelf) Keep(image *Image, container, state string) error {
 // Release ends what Keep began; a container that keeps none is no error.
 func (s *Shelf) Release(container string) error {
 	for _, name := range []string{keepName(container) + HalfFile, keepName(container)} {
-		if err := unix.Unlinkat(s.Fd(), name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-			return os.NewSyscallError("unlink", err)
+		if err := s.Unlink(name); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func keepName(container string) string { return HoldsDir + "/" + container + RecordEnd }
+func keepName(container string) string { return holdsDir + "/" + container + RecordEnd }
 
 // Users are the containers that keep an image. The second result is open if
 // nothing holds the image now, and nothing can until it is closed.
@@ -109,7 +109,7 @@ func (s *Shelf) Users(id string) (containers []string, free *os.File, err error)
 // keeps are what keeps images, by containers. What nobody can read keeps nothing,
 // but stays: its container may be another version's.
 func (s *Shelf) keeps() (map[string]Keep, error) {
-	names, err := s.Names(HoldsDir)
+	names, err := s.Names(holdsDir)
 	kept := map[string]Keep{}
 	for _, name := range names {
 		container, is := strings.CutSuffix(name, RecordEnd)

@@ -171,8 +171,8 @@ func (s *Shelf) writeAlone(name string, value any) error {
 }
 
 func (s *Shelf) write(name, beside string, data []byte) error {
-	if err := unix.Unlinkat(s.Fd(), beside, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return &os.PathError{Op: "remove", Path: beside, Err: err}
+	if err := s.Unlink(beside); err != nil {
+		return err
 	}
 	f, err := s.OpenFile(beside, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL) // what is left may be another id's
 	if err != nil {
@@ -205,6 +205,23 @@ func (s *Shelf) flock(name string, how int) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// Lock waits for the lock of a file of a directory, and says whether it has its name
+// still: who had it before may have removed it.
+func Lock(f *os.File, dir int, name string) (named bool, err error) {
+	if err := flock(f, unix.LOCK_EX); err != nil {
+		return false, err
+	}
+	var mine, now unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &mine); err != nil {
+		return false, os.NewSyscallError("fstat", err)
+	}
+	err = unix.Fstatat(dir, name, &now, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil && mine.Ino == now.Ino && mine.Dev == now.Dev, os.NewSyscallError("stat", err)
 }
 
 func flock(f *os.File, how int) error {

@@ -9,12 +9,16 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// MostLayers is how many layers an image may have; one that has more makes no sense.
+const MostLayers = 500
 
 // Image is what is known of an image.
 type Image struct {
@@ -37,6 +41,56 @@ type Platform struct {
 	OS           string `json:"os,omitempty"`
 	Architecture string `json:"architecture,omitempty"`
 	Variant      string `json:"variant,omitempty"`
+}
+
+// ParsePlatform reads OS/ARCH[/VARIANT], also with uname's names of machines. Of
+// nothing, it is this machine's.
+func ParsePlatform(text string) (Platform, error) {
+	if text == "" {
+		return Platform{OS: "linux", Architecture: runtime.GOARCH}, nil
+	}
+	parts := strings.Split(text, "/")
+	const least, most = 2, 3
+	if len(parts) < least || len(parts) > most || slices.Contains(parts, "") {
+		return Platform{}, fmt.Errorf("platform %q\nfix: write OS/ARCH or OS/ARCH/VARIANT, as linux/arm64 or linux/arm/v7", text)
+	}
+	p := Platform{OS: parts[0], Architecture: parts[1]}
+	if len(parts) == most {
+		p.Variant = parts[2]
+	}
+	switch p.Architecture {
+	case "x86_64", "x86-64":
+		p.Architecture = "amd64"
+	case "aarch64":
+		p.Architecture = "arm64"
+	}
+	return p, nil
+}
+
+func (p Platform) String() string {
+	text := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		text += "/" + p.Variant
+	}
+	return text
+}
+
+// Suits is how well something for another platform runs on this one; 0 is not at
+// all. Without a variant that is asked for, the plainest is the best.
+func (p Platform) Suits(has Platform) int {
+	const exact, plain, some = 3, 2, 1
+	usual := map[string]string{"arm64": "v8", "arm": "v7", "amd64": "v1"}[p.Architecture]
+	switch {
+	case p.OS != has.OS || p.Architecture != has.Architecture:
+		return 0
+	case p.Variant == has.Variant, p.Variant != "" && has.Variant == "" && p.Variant == usual, p.Variant == "" && has.Variant == usual:
+		return exact
+	case p.Variant != "":
+		return 0
+	case has.Architecture == "arm" && has.Variant < usual:
+		return plain
+	}
+	return some
 }
 
 // Config is what an image says of the commands that run in it: config.md of
@@ -76,11 +130,9 @@ func (c *Config) Check() error {
 
 // LayerName is the name of a layer's directory. It is short, as the names of
 // all layers have to fit in one page of mount options: 127 of them do.
-func LayerName(diffID string) string { return shortName(diffID) }
-
-func shortName(text string) string {
+func LayerName(diffID string) string {
 	const enough = 16 // bytes, against somebody who makes two of the same name
-	sum := sha256.Sum256([]byte(text))
+	sum := sha256.Sum256([]byte(diffID))
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:enough]))
 }
 
@@ -97,13 +149,12 @@ func isID(text string) bool { return len(text) == 2*sha256.Size && only(text, he
 // HasLayer says whether a layer is on the shelf, for images under a map of ids:
 // by its digest as it comes, as in sha256:HEX.
 func (s *Shelf) HasLayer(digest, idMap string) bool {
-	target := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(s.Fd(), digestName(digest), target)
-	if !isDigest(digest) || err != nil {
+	if !isDigest(digest) {
 		return false
 	}
 	var st unix.Stat_t
-	return unix.Fstatat(s.Fd(), LayersDir(idMap)+"/"+LayerName(string(target[:n])), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	diffID := s.Readlink(digestName(digest))
+	return diffID != "" && unix.Fstatat(s.Fd(), LayersDir(idMap)+"/"+LayerName(diffID), &st, unix.AT_SYMLINK_NOFOLLOW) == nil
 }
 
 // NoteDigest notes what is in a layer as it comes, once it was read.
@@ -134,8 +185,8 @@ func (s *Shelf) AddBlob(data []byte) (hexadecimal string, err error) {
 	return hexadecimal, s.WriteFile(name, data)
 }
 
-// Blob reads a manifest or a configuration by its sha256.
-func (s *Shelf) Blob(hexadecimal string) ([]byte, error) {
+// OpenBlob opens a manifest or a configuration by its sha256, which it has to have.
+func (s *Shelf) OpenBlob(hexadecimal string) (*os.File, error) {
 	if !isID(hexadecimal) {
 		return nil, fmt.Errorf("%q is no sha256", hexadecimal)
 	}
@@ -143,10 +194,16 @@ func (s *Shelf) Blob(hexadecimal string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := io.ReadAll(f)
-	if sum := sha256.Sum256(data); err == nil && hex.EncodeToString(sum[:]) != hexadecimal {
-		err = fmt.Errorf("%s of the shelf is damaged", f.Name())
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
 	}
-	return data, err
+	if err == nil && hex.EncodeToString(sum.Sum(nil)) != hexadecimal {
+		err = fmt.Errorf("%s of the shelf is damaged\nfix: bryo rmi the image, and pull it again", f.Name())
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }

@@ -24,6 +24,14 @@ func (r Reference) String() string {
 	return text
 }
 
+// IsLocal holds for a name that is this machine's own, and no registry's.
+func (r Reference) IsLocal() bool { return r.Registry == local }
+
+// Familiar is a name in full without what Lookup adds by itself.
+func Familiar(name string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(name, local+"/"), hub+"/"+official)
+}
+
 // What a reference without a registry or a tag means.
 const (
 	hub       = "docker.io"

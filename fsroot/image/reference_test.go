@@ -1,6 +1,7 @@
 package image
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -61,4 +62,22 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: %#v becomes %#v, %v", text, r, again, err)
 		}
 	})
+}
+
+// What is shown of a name is enough to find it again.
+func TestFamiliar(t *testing.T) {
+	for full, want := range map[string]string{
+		"docker.io/library/debian:latest":  "debian:latest",
+		"docker.io/team/web:1":             "docker.io/team/web:1",
+		"localhost/web:latest":             "web:latest",
+		"registry.example:5000/team/web:1": "registry.example:5000/team/web:1",
+	} {
+		got := Familiar(full)
+		if got != want {
+			t.Errorf("%s: %s, want %s", full, got, want)
+		}
+		if !slices.ContainsFunc(candidates(got), func(r Reference) bool { return r.String() == full }) {
+			t.Errorf("%s does not lead back to %s", got, full)
+		}
+	}
 }

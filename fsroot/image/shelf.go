@@ -24,7 +24,6 @@ const (
 	ImagesDir  = "images"
 	AllLayers  = "layers"
 	DigestsDir = "digests"
-	HoldsDir   = "holds"
 	BlobsDir   = "blobs/sha256"
 	TrashDir   = "trash"
 
@@ -33,6 +32,7 @@ const (
 )
 
 const (
+	holdsDir  = "holds"
 	lockFile  = "lock"
 	namesFile = "names.json"
 	namesLock = "names.lock"
@@ -83,7 +83,7 @@ func OpenPath(path string) (*Shelf, error) {
 	if err == nil && st.Mode&0o077 != 0 { // layers have files that give their owner's rights to who executes them
 		err = unix.Fchmod(fd, dirMode)
 	}
-	for _, name := range []string{ImagesDir, AllLayers, DigestsDir, HoldsDir, filepath.Dir(BlobsDir), BlobsDir, TrashDir} {
+	for _, name := range []string{ImagesDir, AllLayers, DigestsDir, holdsDir, filepath.Dir(BlobsDir), BlobsDir, TrashDir} {
 		if err == nil {
 			err = s.Mkdir(name)
 		}
@@ -121,6 +121,24 @@ func (s *Shelf) OpenFile(name string, flags int) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: filepath.Join(s.path, name), Err: err}
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// Readlink is what a link of the shelf says, or "".
+func (s *Shelf) Readlink(name string) string {
+	target := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(s.Fd(), name, target)
+	if err != nil {
+		return ""
+	}
+	return string(target[:n])
+}
+
+// Unlink removes a file of the shelf, if it is there.
+func (s *Shelf) Unlink(name string) error {
+	if err := unix.Unlinkat(s.Fd(), name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return &os.PathError{Op: "remove", Path: filepath.Join(s.path, name), Err: err}
+	}
+	return nil
 }
 
 // ReadJSON reads a file of the shelf as a whole.

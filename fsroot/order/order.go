@@ -1,5 +1,5 @@
-// Package order is what bryo tells bryo-image, as JSON. It is values alone, as
-// bryo links it.
+// Package order is what bryo tells bryo-image to pack, as JSON. It is values alone,
+// as bryo links it.
 package order
 
 import (

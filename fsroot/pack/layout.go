@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"bryo/fsroot/tree"
 	"bryo/fsroot/unpack"
 )
 
@@ -112,55 +113,21 @@ func readJSON(dir int, name string, to any) error {
 }
 
 func (l *layout) create() (part, error) {
-	fd, err := unix.Openat(l.blobs, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, regular)
-	unnamed := err == nil
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENOENT) {
-		fd, err = createHalf(l.blobs)
-	}
+	f, err := tree.Create(l.blobs, halfName, regular)
 	if err != nil {
 		return nil, fmt.Errorf("make a blob: %w", err)
 	}
-	return &blobFile{File: os.NewFile(uintptr(fd), "blob"), dir: l.blobs, unnamed: unnamed}, nil
+	return blobFile{f}, nil
 }
 
-// createHalf makes a file that has not got its name yet.
-func createHalf(dir int) (int, error) {
-	if err := unix.Unlinkat(dir, halfName, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return -1, err
-	}
-	return unix.Openat(dir, halfName, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, regular)
-}
-
-type blobFile struct {
-	*os.File
-
-	dir     int
-	unnamed bool
-}
+type blobFile struct{ *tree.NewFile }
 
 // commit gives a blob its name. One that is there may be anything, and is replaced.
-func (b *blobFile) commit(d digest.Digest) error {
-	err := b.Sync()
-	if b.unnamed && err == nil {
-		if err = unix.Unlinkat(b.dir, halfName, 0); err == nil || errors.Is(err, unix.ENOENT) {
-			err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", b.Fd()), b.dir, halfName, unix.AT_SYMLINK_FOLLOW)
-		}
-	}
-	if err == nil {
-		err = unix.Renameat(b.dir, halfName, b.dir, d.Encoded())
-	}
-	if err = errors.Join(err, b.Close()); err != nil {
-		return fmt.Errorf("name the blob %s: %w", d, err)
-	}
-	return nil
+func (b blobFile) commit(d digest.Digest) error {
+	return errors.Join(b.Commit(d.Encoded()), b.Close())
 }
 
-func (b *blobFile) abort() {
-	_ = b.Close()
-	if !b.unnamed {
-		_ = unix.Unlinkat(b.dir, halfName, 0)
-	}
-}
+func (b blobFile) abort() { _ = errors.Join(b.Abort(), b.Close()) }
 
 // finish writes the index, which is what makes the image one of the layout.
 func (l *layout) finish(d ocispec.Descriptor, _ *unpack.Saved) error {
@@ -188,14 +155,13 @@ func (l *layout) finish(d ocispec.Descriptor, _ *unpack.Saved) error {
 }
 
 func (l *layout) write(name string, text []byte) error {
-	fd, err := createHalf(l.dir)
+	f, err := tree.Create(l.dir, halfName, regular)
 	if err == nil {
-		f := os.NewFile(uintptr(fd), name)
 		_, err = f.Write(text)
-		err = errors.Join(err, f.Sync(), f.Close())
-	}
-	if err == nil {
-		err = unix.Renameat(l.dir, halfName, l.dir, name)
+		if err == nil {
+			err = f.Commit(name)
+		}
+		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)

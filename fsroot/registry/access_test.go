@@ -395,12 +395,12 @@ func TestPlatforms(t *testing.T) {
 		if err := json.Unmarshal([]byte(`{"manifests":[`+strings.Join(texts, ",")+`]}`), &d); err != nil {
 			t.Fatal(err)
 		}
-		want, err := parsePlatform(row.want)
+		want, err := image.ParsePlatform(row.want)
 		got := ""
 		if err == nil {
 			chosen, chooseErr := choose(d.Manifests, want)
 			if err = chooseErr; err == nil {
-				got = platform{chosen.Platform.OS, chosen.Platform.Architecture, chosen.Platform.Variant}.String()
+				got = image.Platform{OS: chosen.Platform.OS, Architecture: chosen.Platform.Architecture, Variant: chosen.Platform.Variant}.String()
 			}
 		}
 		if err != nil {
@@ -417,7 +417,7 @@ func TestOtherPlatform(t *testing.T) {
 	s := newServed(t, false)
 	c := newClient(t, s.host()+"/team/web:1")
 	c.request.Platform = "linux/s390x"
-	if err := c.pull(t.Context()); err == nil || !strings.Contains(err.Error(), "is for linux/"+this(t).architecture+" only") {
+	if err := c.pull(t.Context()); err == nil || !strings.Contains(err.Error(), "is for linux/"+this(t).Architecture+" only") {
 		t.Error(err)
 	}
 	s.manifest.Config = s.add(s.manifest.Config.MediaType, []byte(`{"os":"linux","architecture":"s390x"}`))

@@ -25,14 +25,14 @@ func FuzzManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if chosen, err := choose(d.Manifests, platform{"linux", "amd64", ""}); err == nil && (chosen.Size < 0 || chosen.Size > mostManifest) {
+		if chosen, err := choose(d.Manifests, image.Platform{OS: "linux", Architecture: "amd64"}); err == nil && (chosen.Size < 0 || chosen.Size > mostManifest) {
 			t.Errorf("%+v is chosen", chosen)
 		}
 		config, layers, err := d.parts(most)
 		if err != nil {
 			return
 		}
-		if all := proper(t, config, layers); all > most || len(layers) > mostLayers || d.isIndex() {
+		if all := proper(t, config, layers); all > most || len(layers) > image.MostLayers || d.isIndex() {
 			t.Errorf("%d bytes in %d layers are downloaded", all, len(layers))
 		}
 	})

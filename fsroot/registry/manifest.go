@@ -9,12 +9,13 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"bryo/fsroot/image"
 )
 
 // What Docker called what the OCI has taken over.
@@ -25,10 +26,7 @@ const (
 	dockerLayer    = "application/vnd.docker.image.rootfs.diff.tar"
 )
 
-const (
-	mostManifest = 4 << 20 // bytes of a manifest or configuration
-	mostLayers   = 500
-)
+const mostManifest = 4 << 20 // bytes of a manifest or configuration
 
 // document is a manifest or an index, as it came, and what is in it.
 type document struct {
@@ -125,61 +123,9 @@ func (d *document) checkKind() error {
 	return nil
 }
 
-// platform is what an image is for.
-type platform struct{ os, architecture, variant string }
-
-// parsePlatform reads OS/ARCH[/VARIANT]. Of nothing, it is this machine's.
-func parsePlatform(text string) (platform, error) {
-	if text == "" {
-		return platform{"linux", runtime.GOARCH, ""}, nil
-	}
-	parts := strings.Split(text, "/")
-	const least, most = 2, 3
-	if len(parts) < least || len(parts) > most || slices.Contains(parts, "") {
-		return platform{}, fmt.Errorf("platform %q\nfix: write OS/ARCH or OS/ARCH/VARIANT, as linux/arm64 or linux/arm/v7", text)
-	}
-	p := platform{os: parts[0], architecture: parts[1]}
-	if len(parts) == most {
-		p.variant = parts[2]
-	}
-	switch p.architecture {
-	case "x86_64", "x86-64":
-		p.architecture = "amd64"
-	case "aarch64":
-		p.architecture = "arm64"
-	}
-	return p, nil
-}
-
-func (p platform) String() string {
-	text := p.os + "/" + p.architecture
-	if p.variant != "" {
-		text += "/" + p.variant
-	}
-	return text
-}
-
-// suits is how well something for one platform runs on another; 0 is not at
-// all. Without a variant that is asked for, the plainest is the best.
-func (p platform) suits(has platform) int {
-	const exact, plain, some = 3, 2, 1
-	usual := map[string]string{"arm64": "v8", "arm": "v7", "amd64": "v1"}[p.architecture]
-	switch {
-	case p.os != has.os || p.architecture != has.architecture:
-		return 0
-	case p.variant == has.variant, p.variant != "" && has.variant == "" && p.variant == usual, p.variant == "" && has.variant == usual:
-		return exact
-	case p.variant != "":
-		return 0
-	case has.architecture == "arm" && has.variant < usual:
-		return plain
-	}
-	return some
-}
-
 // choose returns the manifest of an index that suits a platform best; of equals,
 // the first.
-func choose(list []ocispec.Descriptor, want platform) (ocispec.Descriptor, error) {
+func choose(list []ocispec.Descriptor, want image.Platform) (ocispec.Descriptor, error) {
 	var best ocispec.Descriptor
 	var others []string
 	rank := 0
@@ -187,8 +133,8 @@ func choose(list []ocispec.Descriptor, want platform) (ocispec.Descriptor, error
 		if d.Platform == nil || d.Platform.OS == "unknown" { // as attestations are
 			continue
 		}
-		has := platform{d.Platform.OS, d.Platform.Architecture, d.Platform.Variant}
-		if n := want.suits(has); n > rank {
+		has := image.Platform{OS: d.Platform.OS, Architecture: d.Platform.Architecture, Variant: d.Platform.Variant}
+		if n := want.Suits(has); n > rank {
 			best, rank = d, n
 		}
 		if text := has.String(); !slices.Contains(others, text) {
@@ -225,8 +171,8 @@ func (d *document) parts(most int64) (config ocispec.Descriptor, layers []ocispe
 	if err := checkDescriptor(config, mostManifest); err != nil {
 		return config, nil, err
 	}
-	if len(d.Layers) > mostLayers {
-		return config, nil, refuse("the image has %d layers; %d are allowed", len(d.Layers), mostLayers)
+	if len(d.Layers) > image.MostLayers {
+		return config, nil, refuse("the image has %d layers; %d are allowed", len(d.Layers), image.MostLayers)
 	}
 	sizes := map[digest.Digest]int64{config.Digest: config.Size}
 	left := most
@@ -265,10 +211,10 @@ func checkLayer(l ocispec.Descriptor, most int64) error {
 }
 
 // machine is what an image's configuration says that it is for.
-func machine(config []byte) (platform, error) {
+func machine(config []byte) (image.Platform, error) {
 	var c ocispec.Image
 	if err := decode(config, &c); err != nil {
-		return platform{}, refuse("the image's configuration is none: %v", err)
+		return image.Platform{}, refuse("the image's configuration is none: %v", err)
 	}
-	return platform{c.OS, c.Architecture, c.Variant}, nil
+	return image.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}, nil
 }

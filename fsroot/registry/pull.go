@@ -27,7 +27,7 @@ const downloads = 3
 type Source struct {
 	request   fetch.Request
 	reference image.Reference
-	platform  platform
+	platform  image.Platform
 	endpoints []*endpoint
 	warnings  []string
 }
@@ -44,7 +44,7 @@ func open(ctx context.Context, request *fetch.Request, u user) (*Source, error) 
 	if s.reference, err = image.Parse(request.Reference); err != nil {
 		return nil, err
 	}
-	if s.platform, err = parsePlatform(request.Platform); err != nil {
+	if s.platform, err = image.ParsePlatform(request.Platform); err != nil {
 		return nil, err
 	}
 	if request.Unverified && !isLoopback(s.reference.Registry) {
@@ -180,7 +180,7 @@ func (s *Source) config(ctx context.Context, e *endpoint, to *layout, config oci
 		return err
 	}
 	has, err := machine(text)
-	if err != nil || s.platform.suits(has) > 0 {
+	if err != nil || s.platform.Suits(has) > 0 {
 		return err
 	}
 	if s.request.Platform != "" {

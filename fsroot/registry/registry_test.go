@@ -20,6 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"bryo/fsroot/fetch"
+	"bryo/fsroot/image"
 )
 
 // served is a registry with one image, team/web:1, which a row of a test makes
@@ -45,7 +46,7 @@ func newServed(t *testing.T, secure bool) *served {
 	t.Helper()
 	s := &served{blobs: map[string][]byte{}, kind: ocispec.MediaTypeImageManifest}
 	s.layer = bytes.Repeat([]byte("moss grows slowly\n"), 20000)
-	config := []byte(`{"os":"linux","architecture":"` + this(t).architecture + `","rootfs":{"type":"layers","diff_ids":[]}}`)
+	config := []byte(`{"os":"linux","architecture":"` + this(t).Architecture + `","rootfs":{"type":"layers","diff_ids":[]}}`)
 	s.manifest.SchemaVersion = 2
 	s.manifest.MediaType = s.kind
 	s.manifest.Config = s.add(ocispec.MediaTypeImageConfig, config)
@@ -64,9 +65,9 @@ func newServed(t *testing.T, secure bool) *served {
 	return s
 }
 
-func this(t *testing.T) platform {
+func this(t *testing.T) image.Platform {
 	t.Helper()
-	p, err := parsePlatform("")
+	p, err := image.ParsePlatform("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,10 +45,12 @@ func TestWork(t *testing.T) {
 	must(t, err)
 }
 
+const manyFiles = 150 // of a layer
+
 func many(t *testing.T, seed string) []byte {
 	t.Helper()
 	var names []string
-	for i := range 400 {
+	for i := range manyFiles {
 		names = append(names, fmt.Sprintf("%s/%d/file=%s", seed, i, strings.Repeat(seed, 10)))
 	}
 	return layer(t, names...)
@@ -121,7 +123,7 @@ func TestKilled(t *testing.T) {
 // kill ends a process at some moment, if it does not end before.
 func kill(t *testing.T, cmd *exec.Cmd) bool {
 	t.Helper()
-	const most = 120
+	const most = 60
 	must(t, cmd.Start())
 	time.Sleep(time.Duration(rand.IntN(most)) * time.Millisecond)
 	_ = cmd.Process.Kill()
@@ -152,7 +154,7 @@ func whole(t *testing.T, s *image.Shelf, i *image.Image) {
 			}
 		}
 	}
-	if files != 4*400 {
+	if files != 4*manyFiles {
 		t.Fatalf("the image has %d files", files)
 	}
 }

@@ -31,6 +31,9 @@ type record struct {
 // run there until it is on the disk, for which all layers of an image wait together.
 const halfEnd = ".half"
 
+// mapFile is beside the layers.
+const mapFile = "map"
+
 const dirMode = 0o755 // nobody else can enter the shelf
 
 func openLayers(s *image.Shelf, idMap, boot string) (*layers, error) {
@@ -42,7 +45,7 @@ func openLayers(s *image.Shelf, idMap, boot string) (*layers, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := filepath.Join(l.path, "map")
+	name := filepath.Join(l.path, mapFile)
 	if !there(s.Fd(), name) {
 		err = s.WriteFile(name, []byte(idMap))
 	}
@@ -105,7 +108,7 @@ func (l *layers) lock(name string) (*half, error) {
 		return nil, fmt.Errorf("open a layer: %w", err)
 	}
 	h := &half{l, name, os.NewFile(uintptr(fd), name)}
-	mine, err := h.wait()
+	mine, err := image.Lock(h.dir, l.fd(), name+halfEnd)
 	if err == nil && mine && l.has(name) { // who is waiting behind this one finds the layer, too
 		mine, err = false, unix.Unlinkat(l.fd(), name+halfEnd, unix.AT_REMOVEDIR)
 	}
@@ -116,23 +119,6 @@ func (l *layers) lock(name string) (*half, error) {
 		return nil, errors.Join(err, h.dir.Close())
 	}
 	return h, nil
-}
-
-// wait locks the directory, and says whether it has its name still.
-func (h *half) wait() (mine bool, err error) {
-	fd := int(h.dir.Fd())
-	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-		err = unix.Flock(fd, unix.LOCK_EX)
-	}
-	var st, there unix.Stat_t
-	if err == nil {
-		err = unix.Fstat(fd, &st)
-	}
-	if err != nil {
-		return false, fmt.Errorf("lock a layer: %w", err)
-	}
-	err = unix.Fstatat(h.fd(), h.name+halfEnd, &there, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && st.Ino == there.Ino && st.Dev == there.Dev, nil
 }
 
 // finish gives a layer that is complete its name. Without one it is removed.

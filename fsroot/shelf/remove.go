@@ -23,8 +23,8 @@ type Gone struct {
 	Busy  bool     // somebody adds an image: layers go when images are removed the next time
 }
 
-// ErrUsed means that an image cannot be removed now.
-var ErrUsed = errors.New("it is in use")
+// errUsed means that an image cannot be removed now.
+var errUsed = errors.New("it is in use")
 
 // Remove takes a name from its image, and removes that if it was the last one. An
 // image that is named by its id goes with all names, if it has several only by force.
@@ -45,7 +45,7 @@ func Remove(s *image.Shelf, text string, force bool) (*Gone, error) {
 	}
 	gone := &Gone{}
 	err = gone.remove(s, found)
-	if errors.Is(err, ErrUsed) {
+	if errors.Is(err, errUsed) {
 		return nil, fmt.Errorf("image %s: %w", text, err)
 	}
 	return gone, err
@@ -62,9 +62,9 @@ func (g *Gone) remove(s *image.Shelf, found *image.Image) error {
 	}
 	switch {
 	case len(containers) > 0:
-		return fmt.Errorf("%w by %s\nfix: remove what uses it first: bryo rm %s", ErrUsed, strings.Join(containers, ", "), strings.Join(containers, " "))
+		return fmt.Errorf("%w by %s\nfix: remove what uses it first: bryo rm %s", errUsed, strings.Join(containers, ", "), strings.Join(containers, " "))
 	case free == nil:
-		return fmt.Errorf("%w by a container that runs\nfix: end that first", ErrUsed)
+		return fmt.Errorf("%w by a container that runs\nfix: end that first", errUsed)
 	}
 	names, err := s.Drop(found.ID)
 	if err != nil {
@@ -96,7 +96,7 @@ func Prune(s *image.Shelf, all bool) (*Gone, error) {
 		if len(i.Names) > 0 && !all {
 			continue
 		}
-		if err := gone.remove(s, i); err != nil && !errors.Is(err, ErrUsed) {
+		if err := gone.remove(s, i); err != nil && !errors.Is(err, errUsed) {
 			return gone, err
 		}
 	}
@@ -182,30 +182,17 @@ func (g *Gone) discard(s *image.Shelf) error {
 	}
 	return errors.Join(discardFiles(s, image.BlobsDir, func(name string) bool { return n[name] }),
 		discardFiles(s, image.ImagesDir, func(name string) bool { return !strings.Contains(name, image.HalfFile) }),
-		discardFiles(s, image.DigestsDir, func(name string) bool { return n[target(s, image.DigestsDir+"/"+name)] }))
-}
-
-func target(s *image.Shelf, link string) string {
-	var text [unix.PathMax]byte
-	n, _ := unix.Readlinkat(s.Fd(), link, text[:])
-	return string(text[:max(n, 0)])
+		discardFiles(s, image.DigestsDir, func(name string) bool { return n[s.Readlink(image.DigestsDir+"/"+name)] }))
 }
 
 func discardFiles(s *image.Shelf, dir string, needed func(name string) bool) error {
 	names, err := s.Names(dir)
 	for _, name := range names {
 		if !needed(name) {
-			err = errors.Join(err, remove(s, filepath.Join(dir, name)))
+			err = errors.Join(err, s.Unlink(filepath.Join(dir, name)))
 		}
 	}
 	return err
-}
-
-func remove(s *image.Shelf, name string) error {
-	if err := unix.Unlinkat(s.Fd(), name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return &os.PathError{Op: "remove", Path: name, Err: err}
-	}
-	return nil
 }
 
 func (g *Gone) discardLayers(s *image.Shelf, dir string, n needed) error {
@@ -218,11 +205,11 @@ func (g *Gone) discardLayers(s *image.Shelf, dir string, n needed) error {
 		layer, isRecord := strings.CutSuffix(name, image.RecordEnd)
 		at := filepath.Join(dir, name)
 		switch {
-		case name == "map":
+		case name == mapFile:
 		case n[layer]:
 			left++
 		case isRecord || strings.Contains(name, image.HalfFile):
-			err = errors.Join(err, remove(s, at))
+			err = errors.Join(err, s.Unlink(at))
 		default:
 			var r record
 			if s.ReadJSON(filepath.Join(dir, strings.SplitN(name, ".", 2)[0]+image.RecordEnd), &r) == nil { //nolint:mnd // the name and its end
@@ -232,7 +219,7 @@ func (g *Gone) discardLayers(s *image.Shelf, dir string, n needed) error {
 		}
 	}
 	if left == 0 && err == nil {
-		err = errors.Join(remove(s, filepath.Join(dir, "map")), os.NewSyscallError("rmdir", unix.Unlinkat(s.Fd(), dir, unix.AT_REMOVEDIR)))
+		err = errors.Join(s.Unlink(filepath.Join(dir, mapFile)), os.NewSyscallError("rmdir", unix.Unlinkat(s.Fd(), dir, unix.AT_REMOVEDIR)))
 	}
 	return err
 }

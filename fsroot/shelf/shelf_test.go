@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -219,8 +220,16 @@ func TestRecord(t *testing.T) {
 		t.Errorf("%+v", i)
 	}
 	for _, sum := range []string{i.ID, strings.TrimPrefix(i.Digest, "sha256:")} {
-		if _, err := s.Blob(sum); err != nil {
-			t.Error(err)
+		f, err := s.OpenBlob(sum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(f); err != nil || digest.FromBytes(text).Encoded() != sum {
+			t.Errorf("%s: %s, %v", sum, text, err)
+		}
+		must(t, f.Close(), s.WriteFile(image.BlobsDir+"/"+sum, []byte("{}")))
+		if _, err := s.OpenBlob(sum); err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("another content: %v", err)
 		}
 	}
 }
@@ -440,13 +449,13 @@ func TestUsed(t *testing.T) {
 	s, one, two := twoImages(t)
 	held, err := s.Hold(one)
 	must(t, err)
-	if _, err := Remove(s, "stem:one", false); !errors.Is(err, ErrUsed) {
+	if _, err := Remove(s, "stem:one", false); !errors.Is(err, errUsed) {
 		t.Errorf("an image that is held went: %v", err)
 	}
 	must(t, held.Close())
 	state := t.TempDir()
 	must(t, s.Keep(one, "box", state+"/box"), os.Mkdir(state+"/box", 0o755))
-	if _, err := Remove(s, "stem:one", false); !errors.Is(err, ErrUsed) || !strings.Contains(err.Error(), "box") {
+	if _, err := Remove(s, "stem:one", false); !errors.Is(err, errUsed) || !strings.Contains(err.Error(), "box") {
 		t.Errorf("an image of a container went: %v", err)
 	}
 	gone, err := Prune(s, true)

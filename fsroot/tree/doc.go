@@ -8,4 +8,5 @@
 //	image.go    an image's layers become a tree; overlay.go each one by itself
 //	seam.go     what layers by themselves do not say
 //	open.go     how paths are looked up
+//	newfile.go  a file gets its name when it is complete
 package tree

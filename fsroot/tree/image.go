@@ -313,16 +313,13 @@ func (m *Image) makeDir(h *tar.Header, name, to string) error {
 	return nil
 }
 
-func (m *Image) makeFile(in io.Reader, h *tar.Header, name string) (err error) {
+func (m *Image) makeFile(in io.Reader, h *tar.Header, name string) error {
 	if h.Size < 0 || m.left.bytes.Add(-h.Size) < 0 {
 		return errors.New("the image's files are larger than is allowed")
 	}
 	m.bytes += h.Size
-	mode, fd := uint32(h.Mode)&0o777, -1 //nolint:mnd // rwx of all
-	err = m.replaced(name, func() (err error) {
-		fd, err = unix.Openat(m.at.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
-		return err
-	})
+	mode := uint32(h.Mode) & 0o777 //nolint:mnd // rwx of all
+	fd, err := m.create(name, mode)
 	if err != nil {
 		return err
 	}
@@ -334,6 +331,15 @@ func (m *Image) makeFile(in io.Reader, h *tar.Header, name string) (err error) {
 		err = m.attributes(fd, h, mode, m.at.plain)
 	}
 	return errors.Join(err, unix.Close(fd))
+}
+
+// create makes an empty file, and opens it for writing.
+func (m *Image) create(name string, mode uint32) (fd int, err error) {
+	err = m.replaced(name, func() (err error) {
+		fd, err = unix.Openat(m.at.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+		return err
+	})
+	return fd, err
 }
 
 func (m *Image) makeLink(h *tar.Header, name string) error {
@@ -394,11 +400,7 @@ func (m *Image) makeDevice(h *tar.Header, name string) error {
 		return fmt.Errorf("the owner %d:%d has no id", h.Uid, h.Gid)
 	}
 	const private = 0o600
-	fd := -1
-	err := m.replaced(name, func() (err error) {
-		fd, err = unix.Openat(m.at.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, private)
-		return err
-	})
+	fd, err := m.create(name, private)
 	if err != nil {
 		return err
 	}

@@ -22,8 +22,7 @@ func Merge(to int, layers *fsroot.Union, unsafePath string) error {
 	if err != nil {
 		return pathError("open", unsafePath, err)
 	}
-	const mask = 0
-	unix.Umask(mask) // modes are the layers' to say
+	unix.Umask(0) // modes are the layers' to say
 	m := &merger{links: map[file]string{}, top: to}
 	defer closeAll(from)
 	return m.dir(to, from, "", 0)
@@ -180,10 +179,9 @@ func clone(out, in *os.File, size int64) error {
 }
 
 func (m *merger) link(to, fd int, name string, st *unix.Stat_t) error {
-	target := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", target)
+	target, err := readlink(fd)
 	if err == nil {
-		err = unix.Symlinkat(string(target[:n]), to, name)
+		err = unix.Symlinkat(target, to, name)
 	}
 	if err == nil {
 		err = unix.Fchownat(to, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
@@ -231,23 +229,17 @@ func (m *merger) attributes(to, from int) error {
 }
 
 func copyXattrs(to, from int) error {
-	const most = 64 << 10 // listxattr(2), getxattr(2)
-	list := make([]byte, most)
-	n, err := unix.Flistxattr(from, list)
-	if errors.Is(err, unix.EOPNOTSUPP) || n == 0 {
-		return nil
-	}
+	names, err := xattrNames(from)
 	if err != nil {
 		return err
 	}
-	value := make([]byte, most)
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
+	for _, name := range names {
 		if name != rootlessOwner && !settable(name) {
 			continue
 		}
-		size, err := unix.Fgetxattr(from, name, value)
+		value, err := readXattr(from, name)
 		if err == nil {
-			err = unix.Fsetxattr(to, name, value[:size], 0)
+			err = unix.Fsetxattr(to, name, value, 0)
 		}
 		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 			return err

@@ -77,12 +77,11 @@ func (w *walk) follow(fd int, name string, st *unix.Stat_t) error {
 	if w.links++; w.links > most {
 		return unix.ELOOP
 	}
-	target := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", target)
+	target, err := readlink(fd)
 	if err != nil {
 		return err
 	}
-	if n > 0 && target[0] == '/' {
+	if strings.HasPrefix(target, "/") {
 		root, err := unix.Open("/", openPath|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return err
@@ -93,6 +92,6 @@ func (w *walk) follow(fd int, name string, st *unix.Stat_t) error {
 		}
 	}
 	w.asked = w.asked && byRoot // a link behind a link is not what was asked for
-	w.ahead = slices.Concat(names(string(target[:n])), w.ahead[1:])
+	w.ahead = slices.Concat(names(target), w.ahead[1:])
 	return nil
 }

@@ -88,6 +88,16 @@ func openAt(dir int, name string, flags int) (int, error) {
 	}
 }
 
+// readlink reads a link that is open, as O_PATH.
+func readlink(fd int) (string, error) {
+	target := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", target)
+	if err != nil {
+		return "", err
+	}
+	return string(target[:n]), nil
+}
+
 func pathError(op, unsafePath string, err error) error {
 	return &os.PathError{Op: op, Path: unsafePath, Err: err}
 }

@@ -291,8 +291,7 @@ func (p *packer) addDir(dir int, name, as string, depth int) error {
 }
 
 func (p *packer) addLink(fd int, st *unix.Stat_t, h *tar.Header) error {
-	target := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", target)
+	target, err := readlink(fd)
 	if err != nil {
 		return pathError("readlink", p.shown(h.Name), err)
 	}
@@ -301,6 +300,6 @@ func (p *packer) addLink(fd int, st *unix.Stat_t, h *tar.Header) error {
 			return err
 		}
 	}
-	h.Typeflag, h.Linkname = tar.TypeSymlink, string(target[:n])
+	h.Typeflag, h.Linkname = tar.TypeSymlink, target
 	return p.out.WriteHeader(h)
 }

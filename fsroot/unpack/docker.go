@@ -58,11 +58,11 @@ func chosen(list []Saved, reference string) (Saved, error) {
 	}
 	switch {
 	case reference != "":
-		return Saved{}, fmt.Errorf("there is no image %q\nfix: it has %s", reference, listed(names))
+		return Saved{}, errNoImage(reference, names)
 	case len(list) == 0:
 		return Saved{}, errors.New("the archive has no image")
 	case len(list) > 1:
-		return Saved{}, fmt.Errorf("there are %d images\nfix: name one behind a colon: %s", len(list), listed(names))
+		return Saved{}, errSeveral(len(list), names)
 	}
 	return list[0], nil
 }

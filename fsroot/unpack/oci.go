@@ -8,11 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"bryo/fsroot/image"
 )
 
 // Image is an image that was found, and whose layers nobody has read yet.
@@ -34,8 +35,6 @@ type Layer struct {
 	name string // among the blobs
 	size int64  // -1 for unknown
 }
-
-const mostLayers = 500
 
 // fromLayout finds an image in a layout. The reference is the
 // name that it has there, or "".
@@ -94,13 +93,21 @@ func named(list []ocispec.Descriptor, reference string) (ocispec.Descriptor, err
 	}
 	switch {
 	case reference != "":
-		return ocispec.Descriptor{}, fmt.Errorf("there is no image %q\nfix: it has %s", reference, listed(names))
+		return ocispec.Descriptor{}, errNoImage(reference, names)
 	case len(list) == 1:
 		return list[0], nil
 	case len(names) == 0:
 		return forMachine(list)
 	}
-	return ocispec.Descriptor{}, fmt.Errorf("there are %d images\nfix: name one behind a colon: %s", len(list), listed(names))
+	return ocispec.Descriptor{}, errSeveral(len(list), names)
+}
+
+func errNoImage(reference string, names []string) error {
+	return fmt.Errorf("there is no image %q\nfix: it has %s", reference, listed(names))
+}
+
+func errSeveral(images int, names []string) error {
+	return fmt.Errorf("there are %d images\nfix: name one behind a colon: %s", images, listed(names))
 }
 
 func listed(names []string) string {
@@ -112,8 +119,13 @@ func listed(names []string) string {
 }
 
 // forMachine chooses an image that runs here.
-func forMachine(list []ocispec.Descriptor) (ocispec.Descriptor, error) {
+func forMachine(list []ocispec.Descriptor) (best ocispec.Descriptor, err error) {
+	here, err := image.ParsePlatform("")
+	if err != nil {
+		return best, err
+	}
 	var others []string
+	rank := 0
 	for _, d := range list {
 		if d.Platform == nil && len(list) == 1 {
 			return d, nil
@@ -121,12 +133,16 @@ func forMachine(list []ocispec.Descriptor) (ocispec.Descriptor, error) {
 		if d.Platform == nil || d.Platform.OS == "unknown" {
 			continue
 		}
-		if d.Platform.OS == "linux" && d.Platform.Architecture == runtime.GOARCH {
-			return d, nil
+		has := image.Platform{OS: d.Platform.OS, Architecture: d.Platform.Architecture, Variant: d.Platform.Variant}
+		if n := here.Suits(has); n > rank {
+			best, rank = d, n
 		}
-		others = append(others, d.Platform.OS+"/"+d.Platform.Architecture)
+		others = append(others, has.String())
 	}
-	return ocispec.Descriptor{}, fmt.Errorf("the image has nothing for linux/%s; it has %s", runtime.GOARCH, listed(others))
+	if rank == 0 {
+		err = fmt.Errorf("the image has nothing for %s; it has %s", here, listed(others))
+	}
+	return best, err
 }
 
 func blobName(d digest.Digest) (string, error) {
@@ -188,13 +204,13 @@ func fromManifest(b blobs, data []byte, names []string) (*Image, error) {
 
 // diffIDs are the digests of the layers' contents, as a configuration has them.
 func diffIDs(config []byte, layers int) ([]digest.Digest, error) {
-	var image ocispec.Image
-	if err := json.Unmarshal(config, &image); err != nil {
+	var of ocispec.Image
+	if err := json.Unmarshal(config, &of); err != nil {
 		return nil, fmt.Errorf("the image's configuration: %w", err)
 	}
-	ids := image.RootFS.DiffIDs
-	if len(ids) != layers || layers > mostLayers {
-		return nil, fmt.Errorf("the image has %d layers, and its configuration %d; there may be %d", layers, len(ids), mostLayers)
+	ids := of.RootFS.DiffIDs
+	if len(ids) != layers || layers > image.MostLayers {
+		return nil, fmt.Errorf("the image has %d layers, and its configuration %d; there may be %d", layers, len(ids), image.MostLayers)
 	}
 	for _, id := range ids {
 		if err := id.Validate(); err != nil {

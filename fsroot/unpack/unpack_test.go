@@ -23,6 +23,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"bryo/fsroot/image"
 	"bryo/fsroot/tree"
 )
 
@@ -282,7 +283,7 @@ func TestDockerArchive(t *testing.T) {
 		{"a layer that is the manifest", "", func(f files) { f["manifest.json"] = saves("manifest.json", one+".tar") }, "layer 1"},
 		{"links behind links", "", func(f files) { f["a"], f["b"] = "-> b", "-> "+one+".tar"; f["manifest.json"] = saves("a", one+"x.tar") }, "no such file"},
 		{"the same layer without end", "", func(f files) {
-			ids := slices.Repeat([]digest.Digest{digest.FromString(lower)}, mostLayers+1)
+			ids := slices.Repeat([]digest.Digest{digest.FromString(lower)}, image.MostLayers+1)
 			f[one+".json"] = encoded(t, ocispec.Image{RootFS: ocispec.RootFS{DiffIDs: ids}})
 			f["manifest.json"] = saves(slices.Repeat([]string{one + ".tar"}, len(ids))...)
 		}, "there may be 500"},
@@ -410,10 +411,11 @@ func TestChoice(t *testing.T) {
 		return d
 	}
 	forAll := func(name, layer string) ocispec.Descriptor {
-		foreign, native := f.image(t, nil, upper), f.image(t, nil, layer)
+		foreign, newer, native := f.image(t, nil, upper), f.image(t, nil, upper), f.image(t, nil, layer)
+		newer.Platform = &ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH, Variant: "v9"}
 		foreign.Platform = &ocispec.Platform{OS: "linux", Architecture: "pdp11"}
 		native.Platform = &ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
-		d := f.putJSON(t, ocispec.MediaTypeImageIndex, ocispec.Index{Manifests: []ocispec.Descriptor{{Platform: &ocispec.Platform{OS: "unknown", Architecture: "unknown"}}, foreign, native}})
+		d := f.putJSON(t, ocispec.MediaTypeImageIndex, ocispec.Index{Manifests: []ocispec.Descriptor{{Platform: &ocispec.Platform{OS: "unknown", Architecture: "unknown"}}, foreign, newer, native}})
 		d.Annotations = map[string]string{ocispec.AnnotationRefName: name}
 		return d
 	}

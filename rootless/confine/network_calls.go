@@ -69,7 +69,7 @@ func socketCalls() []int {
 func socketRules(families []uint64) (rules []CallRule) {
 	const words = 0xffffffff // an int: the kernel does not look at the rest
 	isInt := func(index uint8, value uint64) Condition {
-		return Condition{Index: index, Comparison: MaskedEqual, Mask: words, Value: value}
+		return Masked(index, words, value)
 	}
 	for _, family := range families {
 		rules = append(rules, CallRule{Number: unix.SYS_SOCKET, Conditions: []Condition{isInt(0, family)}, Action: ActAllow})
@@ -78,7 +78,7 @@ func socketRules(families []uint64) (rules []CallRule) {
 	return append(rules,
 		CallRule{Number: unix.SYS_SOCKET, Conditions: netlink, Action: ActAllow},
 		CallRule{Number: unix.SYS_IOCTL, Conditions: []Condition{isInt(1, unix.SIOCINQ)}, Action: ActAllow}, // how much there is to read
-		CallRule{Number: unix.SYS_OPENAT, Conditions: []Condition{{Index: 2, Comparison: MaskedEqual, Mask: unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC, Value: unix.O_RDONLY}}, Action: ActAllow})
+		CallRule{Number: unix.SYS_OPENAT, Conditions: []Condition{Masked(2, unix.O_ACCMODE|unix.O_CREAT|unix.O_TRUNC, unix.O_RDONLY)}, Action: ActAllow})
 }
 
 // conditionalCalls are allowed with some arguments.
@@ -88,20 +88,17 @@ func conditionalCalls() []CallRule {
 	allow := func(number int, conditions ...Condition) CallRule {
 		return CallRule{Number: uint32(number), Conditions: conditions, Action: ActAllow}
 	}
-	masked := func(index uint8, mask, value uint64) Condition {
-		return Condition{Index: index, Comparison: MaskedEqual, Mask: mask, Value: value}
-	}
 	rules := []CallRule{
-		allow(unix.SYS_CLONE, masked(0, threads|unix.CLONE_NEWUSER|unix.CLONE_NEWNS|unix.CLONE_NEWNET|unix.CLONE_NEWPID|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP, threads)),
+		allow(unix.SYS_CLONE, Masked(0, threads|unix.CLONE_NEWUSER|unix.CLONE_NEWNS|unix.CLONE_NEWNET|unix.CLONE_NEWPID|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS|unix.CLONE_NEWCGROUP, threads)),
 		allow(fstatat), // a file's size and time say whether it changed
-		allow(unix.SYS_MMAP, masked(2, unix.PROT_EXEC, 0)),
-		allow(unix.SYS_MPROTECT, masked(2, unix.PROT_EXEC, 0)),
+		allow(unix.SYS_MMAP, Masked(2, unix.PROT_EXEC, 0)),
+		allow(unix.SYS_MPROTECT, Masked(2, unix.PROT_EXEC, 0)),
 		allow(unix.SYS_TGKILL, Condition{Index: 0, Value: uint64(os.Getpid())}),
 		allow(unix.SYS_PRLIMIT64, Condition{Index: 0, Value: 0}, Condition{Index: 2, Value: 0}),
 	}
 	// With the others a process could have signals sent to anybody's process.
 	for _, command := range []uint64{unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_DUPFD_CLOEXEC, unix.F_GETPIPE_SZ, unix.F_SETPIPE_SZ} {
-		rules = append(rules, allow(unix.SYS_FCNTL, masked(1, words, command)))
+		rules = append(rules, allow(unix.SYS_FCNTL, Masked(1, words, command)))
 	}
-	return append(rules, allow(unix.SYS_FCNTL, masked(1, words, unix.F_SETFL), masked(2, unix.O_ASYNC, 0)))
+	return append(rules, allow(unix.SYS_FCNTL, Masked(1, words, unix.F_SETFL), Masked(2, unix.O_ASYNC, 0)))
 }

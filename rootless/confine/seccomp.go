@@ -42,6 +42,11 @@ type Condition struct {
 	Mask, Value uint64
 }
 
+// Masked wants the bits of an argument that are in mask to equal value.
+func Masked(index uint8, mask, value uint64) Condition {
+	return Condition{Index: index, Comparison: MaskedEqual, Mask: mask, Value: value}
+}
+
 // CallRule says what happens to a system call whose arguments meet all
 // conditions.
 type CallRule struct {
@@ -58,8 +63,8 @@ type Architecture struct {
 
 const x32Bit = 0x40000000
 
-// Native is the architecture that this program runs on.
-func Native() (Architecture, error) {
+// machine is the architecture that this program runs on.
+func machine() (Architecture, error) {
 	switch runtime.GOARCH {
 	case "amd64":
 		return Architecture{Audit: unix.AUDIT_ARCH_X86_64, X32: true}, nil
@@ -86,7 +91,7 @@ type Filter struct {
 // InitFilter is for bryo's init, whatever else is allowed in a container: it
 // waits, passes signals on, and ends.
 func InitFilter() (Seccomp, error) {
-	native, err := Native()
+	native, err := machine()
 	if err != nil {
 		return Seccomp{}, err
 	}

@@ -13,7 +13,7 @@ const ActNotify = Action(unix.SECCOMP_RET_USER_NOTIF)
 // own ABI; programs of another one see what is. It refuses nothing, and stands
 // beside a container's own filter, which counts first.
 func SquashFilter() (Seccomp, error) {
-	if _, err := Native(); err != nil {
+	if _, err := machine(); err != nil {
 		return Seccomp{}, err
 	}
 	program, err := squashProgram(runtime.GOARCH)

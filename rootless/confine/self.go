@@ -10,15 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// GiveUp has this process, in all threads and for good, without capabilities and
-// new privileges, and nobody look into it: no tracer of the same user, and no
+// Undumpable has nobody look into this process: no tracer of the same user, and no
 // core dump.
-func GiveUp() error {
+func Undumpable() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return os.NewSyscallError("setrlimit", err)
+	return os.NewSyscallError("setrlimit", unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}))
+}
+
+// GiveUp has this process, in all threads and for good, without capabilities and
+// new privileges, and undumpable.
+func GiveUp() error {
+	if err := Undumpable(); err != nil {
+		return err
 	}
 	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
 		return os.NewSyscallError("prctl", errno)
@@ -38,8 +43,18 @@ func dropCapabilities() error {
 	return nil
 }
 
-// Load loads the filter into all threads of this process.
-func (f *Filter) Load() error {
+// AllowOnly leaves all threads of this process the system calls that rules allow, in
+// the machine's own ABI. Others are an EPERM.
+func AllowOnly(rules []CallRule) error {
+	architecture, err := machine()
+	if err != nil {
+		return err
+	}
+	f := Filter{Architecture: architecture, Rules: rules, Default: ActErrno(unix.EPERM)}
+	return f.load()
+}
+
+func (f *Filter) load() error {
 	program, err := f.Compile()
 	if err != nil {
 		return err

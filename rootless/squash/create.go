@@ -82,7 +82,7 @@ func (c *call) inherit(b *birth, who *Credentials) bool {
 
 // born notes the owners of files that have been made meanwhile; by is who is known
 // to have made its own, or not.
-func (s *Server) born(by uint32) {
+func (s *server) born(by uint32) {
 	kept := s.births[:0]
 	for _, b := range s.births {
 		if !s.adopt(&b) && b.by != by && time.Since(b.since) < longest {
@@ -95,7 +95,7 @@ func (s *Server) born(by uint32) {
 }
 
 // adopt notes the owner of a file if it is there.
-func (s *Server) adopt(b *birth) bool {
+func (s *server) adopt(b *birth) bool {
 	fd, err := unix.Openat(b.dir, b.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false

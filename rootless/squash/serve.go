@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Server answers the calls of a container's processes.
-type Server struct {
+// server answers the calls of a container's processes.
+type server struct {
 	listener int
 	proc     int // the host's /proc, which is also the working directory
 	root     mounted
@@ -41,7 +41,7 @@ func Serve(listener, proc int, o Options) error {
 	}
 	unix.Umask(0)
 	handOver(listener)
-	s := &Server{listener: listener, proc: proc, devices: o.Devices, oneRoot: o.OneRoot, users: users{list: []Credentials{o.Initial}}, calls: handlers()}
+	s := &server{listener: listener, proc: proc, devices: o.Devices, oneRoot: o.OneRoot, users: users{list: []Credentials{o.Initial}}, calls: handlers()}
 	defer s.born(0) // what was made last
 	for {
 		timeout := -1
@@ -104,7 +104,7 @@ func failed(err error) answer {
 type call struct {
 	notification
 
-	server *Server
+	server *server
 }
 
 func (c *call) answer() answer {
