@@ -9,8 +9,6 @@ import (
 	ossignal "os/signal"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"bryo/fsroot/fetch"
 	"bryo/rootless/host"
 	"bryo/rootless/launch"
@@ -25,7 +23,7 @@ func (o *pulling) fetch(layout *os.File, s streams) (*fetch.Image, error) {
 		return nil, errNoImageHelper()
 	}
 	ends := make(chan os.Signal, 1)
-	ossignal.Notify(ends, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	notifyEnds(ends)
 	defer ossignal.Stop(ends)
 	f, err := startFetch(path, layout, &o.request)
 	if err != nil {

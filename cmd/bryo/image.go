@@ -44,8 +44,18 @@ func newImageHelper(spec *rootless.Spec, s streams) (*imageHelper, error) {
 	plan.Process.Caps = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID | 1<<unix.CAP_SETFCAP
 	warn(s, plan.Warnings)
 	ends := make(chan os.Signal, 1)
-	ossignal.Notify(ends, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	notifyEnds(ends)
 	return &imageHelper{plan, ends}, nil
+}
+
+// notifyEnds asks for the signals that ask bryo to end, but for those that are ignored:
+// nohup(1) does that, and a shell for what it starts in the background.
+func notifyEnds(ends chan<- os.Signal) {
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
+		if !ossignal.Ignored(s) {
+			ossignal.Notify(ends, s)
+		}
+	}
 }
 
 func errNoImageHelper() error {

@@ -50,6 +50,9 @@ func notExecuted(tries []program.Failure, name, where string, rules bool) error 
 	why := "no such file in " + where
 	if !strings.Contains(name, "/") {
 		why = "command not found in " + where + "'s PATH"
+		if strings.HasPrefix(name, "-") {
+			why += "\nfix: flags of bryo's go before the name of the root file system or of the container"
+		}
 	}
 	return &ExecError{Path: name, Why: why}
 }
