@@ -195,7 +195,7 @@ func vacant(path string) error {
 	case err != nil:
 		return err
 	case len(names) > 0:
-		return fmt.Errorf("%s is not empty\nfix: name a new directory, or remove it first: bryo unshare rm -rf %s", path, path)
+		return fmt.Errorf("%s is not empty\nfix: name a new directory", path)
 	}
 	return nil
 }

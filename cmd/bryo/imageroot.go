@@ -60,7 +60,9 @@ func (r *request) tellRoot() error {
 	case namesArchive(text):
 		return errNoArchive(text)
 	default:
-		if _, err := image.Parse(text); err != nil {
+		if _, err := image.Parse(text); err != nil && strings.Contains(text, "://") {
+			return err
+		} else if err != nil {
 			return fmt.Errorf("%s is no directory that is there, and no name of an image\nfix: mend the path, or write a name as in debian, or registry.example/team/web:1.2", text)
 		}
 		r.root.image = text
