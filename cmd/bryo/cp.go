@@ -50,7 +50,7 @@ Files keep their modes and times.
 Here they belong to you; inside, what is yours is root's.
 Of the links in the path here only root's are followed, and one at the end that a slash comes behind: the others may come from a container.
 A tar stream has ids as they are inside, also those that --squash makes up.
-Devices, pipes, sockets and what the kernel makes up, as /proc, are left out.`
+Devices, pipes, sockets and what the kernel makes up, as /proc, are left out; where the container does not run, so are mounts and volumes.`
 
 func cpExamples() []string {
 	return []string{
@@ -324,7 +324,10 @@ func startCopier(c inContainer, stream *os.File, how, name string) (*copier, err
 	}
 	defer unix.Close(root)
 	stacked := !running && plan.Root.Stack != nil
-	if stacked {
+	if !running {
+		err = refuseMounted(record, plan.Root.Mounts, c.path)
+	}
+	if stacked && err == nil {
 		err = keepStopped(entry)
 	}
 	if err != nil {
@@ -362,6 +365,20 @@ func notedMap(plan *rootless.Plan) string {
 		return ""
 	}
 	return plan.IDs.Maps.Text()
+}
+
+// refuseMounted refuses a path that is below a mount or a volume when its container
+// runs: what is there without it is not what the container has. Links that lead to
+// one are not looked for.
+func refuseMounted(r *state.Record, mounts []fsroot.Attached, path string) error {
+	path = filepath.Join("/", path)
+	for i := range mounts {
+		target := mounts[i].Target
+		if path == target || strings.HasPrefix(path, strings.TrimSuffix(target, "/")+"/") {
+			return fmt.Errorf("container %s does not run, and has a mount at %s when it does\nfix: bryo start %s first", r.Name, target, r.Name)
+		}
+	}
+	return nil
 }
 
 // keepStopped keeps a container from being started as long as this process lives:

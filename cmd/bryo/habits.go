@@ -5,7 +5,7 @@ package main
 
 // otherVerbs has what does the work of a command that bryo does not have.
 func otherVerbs() map[string]string {
-	const credentials = "podman login or docker login; bryo pull takes their credentials"
+	const login = "podman login or docker login, which bryo pull heeds"
 	const archive = "bryo pack CONTAINER FILE.tar, or bryo pack ROOT FILE.tar"
 	const images = "bryo images, pull, tag or rmi; bryo prune --images"
 	const add = "bryo pull FILE, or bryo pull - from a pipe"
@@ -19,8 +19,8 @@ func otherVerbs() map[string]string {
 		"import":    add,
 		"info":      "bryo doctor",
 		"load":      add,
-		"login":     credentials,
-		"logout":    credentials,
+		"login":     login,
+		"logout":    login,
 		"ls":        "bryo ps, or bryo images",
 		"network":   "bryo run --net join:CONTAINER shares a network; --allow and --deny rule it",
 		"push":      "bryo pack CONTAINER oci:DIR:TAG, then skopeo copy oci:DIR:TAG docker://NAME",
@@ -36,7 +36,6 @@ func otherFlag(verb, name string) string {
 	first := func(flag string) string { return "bryo pull --" + flag + " IMAGE first, then bryo run IMAGE" }
 	const asJSON, sift = "--json", "--json, and jq(1)"
 	run := map[string]string{
-		"creds":        "podman login or docker login first",
 		"expose":       "-p PORT, which publishes it",
 		"gpus":         "--device",
 		"log-driver":   "--log-format",

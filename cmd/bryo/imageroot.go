@@ -57,18 +57,26 @@ func (r *request) tellRoot() error {
 		r.root.archive = text
 	case asPath:
 		return nil // and the error names it
-	case namesArchive(text):
-		return errNoArchive(text)
 	default:
-		if _, err := image.Parse(text); err != nil && strings.Contains(text, "://") {
+		if err := namesImage(text); err != nil {
 			return err
-		} else if err != nil {
-			return fmt.Errorf("%s is no directory that is there, and no name of an image\nfix: mend the path, or write a name as in debian, or registry.example/team/web:1.2", text)
 		}
 		r.root.image = text
 	}
 	r.spec.Root.Path = ""
 	return nil
+}
+
+// namesImage says whether a text that is no path can be the name of an image.
+func namesImage(text string) error {
+	_, err := image.Parse(text)
+	switch {
+	case namesArchive(text):
+		return errNoArchive(text)
+	case err != nil && !strings.Contains(text, "://"):
+		return fmt.Errorf("%s is no directory that is there, and no name of an image\nfix: mend the path, or write a name as in debian, or registry.example/team/web:1.2", text)
+	}
+	return err
 }
 
 // tagged says whether a path is that of an image, with a tag behind it.
