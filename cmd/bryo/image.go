@@ -171,6 +171,9 @@ func newRoot(path string, helper *imageHelper) (r *newDir, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if info, err := os.Lstat(absolute); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("%s is there, and no directory\nfix: name a new directory", absolute)
+	}
 	if err := vacant(absolute); err != nil {
 		return nil, err
 	}
