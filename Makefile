@@ -23,17 +23,17 @@ GOBUILD := $(GO) build -buildmode=exe -trimpath -ldflags "-s -w"
 help: ## list the targets
 	@awk -F ' *:.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-build: ## build the executables into .bin
+build: ## build the executables into BIN (.bin)
 	@for main in cmd/*/main.go; do \
 	    [[ -e $$main ]] || continue; \
 	    name=$$(basename "$${main%/main.go}"); \
-	    echo "build .bin/$$name"; \
-	    $(GOBUILD) -o ".bin/$$name" "./cmd/$$name"; \
+	    echo "build $(BIN)/$$name"; \
+	    $(GOBUILD) -o "$(BIN)/$$name" "./cmd/$$name"; \
 	done
 
 test: ## vet, then run the tests (TESTFLAGS: flags for go test)
 	$(GO) vet ./...
-	$(GO) test $(TESTFLAGS) ./...
+	$(GO) test -timeout 25m $(TESTFLAGS) ./...
 
 test-vm: ## run tests with systemd on several kernels, and the launch on arm64, in qemu
 	@failed=0; \

@@ -138,7 +138,7 @@ const defaultShm = 64 << 20
 
 func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	if facts.Root.Empty {
-		return fmt.Errorf("the root file system %s is empty\nfix: unpack one into it, as: mmdebstrap --variant=minbase stable - | bryo unshare tar -C %s -x --exclude './dev/*'",
+		return fmt.Errorf("the root file system %s is empty\nfix: unpack one into it, as: mmdebstrap --variant=minbase stable - | bryo unpack - %s",
 			spec.Root.Path, shellWord(spec.Root.Path))
 	}
 	if facts.Root.Foreign {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
@@ -29,7 +30,8 @@ func runFetch(layout int, report *os.File) int {
 		_ = events.Encode(e) // bryo is gone, and so is the standard input
 	}
 	if err := fetchInto(layout, tell); err != nil {
-		tell(fetch.Event{Error: err.Error()})
+		// Files of the layout are told as they are called in it.
+		tell(fetch.Event{Error: strings.ReplaceAll(err.Error(), byNumber(layout)+"/", "")})
 		return 1
 	}
 	tell(fetch.Event{Finished: true})

@@ -17,7 +17,6 @@ import (
 	"bryo/rootless"
 	"bryo/rootless/host"
 	"bryo/rootless/launch"
-	"bryo/rootless/state"
 	"bryo/rootless/tty"
 )
 
@@ -50,7 +49,7 @@ Files keep their modes and times.
 Here they belong to you; inside, what is yours is root's.
 Of the links in the path here only root's are followed, and one at the end that a slash comes behind: the others may come from a container.
 A tar stream has ids as they are inside, also those that --squash makes up.
-Devices, pipes, sockets and what the kernel makes up, as /proc, are left out.`
+Devices, pipes, sockets and what the kernel makes up, as /proc, are left out; where the container does not run, so are mounts and volumes.`
 
 func cpExamples() []string {
 	return []string{
@@ -318,18 +317,11 @@ func startCopier(c inContainer, stream *os.File, how, name string) (*copier, err
 	if err != nil {
 		return nil, err
 	}
-	root, running, err := rootOf(record, plan)
+	root, stacked, err := copied(entry, record, plan, c.path)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(root)
-	stacked := !running && plan.Root.Stack != nil
-	if stacked {
-		err = keepStopped(entry)
-	}
-	if err != nil {
-		return nil, err
-	}
 	facts, err := host.ProbeIDs(&rootless.Spec{})
 	if err != nil {
 		return nil, err
@@ -362,44 +354,4 @@ func notedMap(plan *rootless.Plan) string {
 		return ""
 	}
 	return plan.IDs.Maps.Text()
-}
-
-// keepStopped keeps a container from being started as long as this process lives:
-// a stack is for one at a time.
-func keepStopped(e *state.Entry) error {
-	if err := e.Lock(); err != nil {
-		return err
-	}
-	r, err := e.Record()
-	if err == nil && r.Supervisor.Lives() {
-		err = fmt.Errorf("container %s is being started\nfix: try again", r.Name)
-	}
-	return err
-}
-
-// rootOf opens the root of a container that runs, or the directory that it
-// has when it does.
-func rootOf(r *state.Record, plan *rootless.Plan) (root int, running bool, err error) {
-	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
-	entrance, err := r.Entrance.Open()
-	if err == nil {
-		defer unix.Close(entrance)
-		root, err := unix.Open(fmt.Sprintf("/proc/%d/root", r.Entrance.PID), flags, 0)
-		if err == nil && !ended(entrance, 0) {
-			return root, true, nil
-		}
-		if err == nil {
-			_ = unix.Close(root)
-			err = errNotRunning(r)
-		}
-		return -1, false, fmt.Errorf("the container's root: %w", err)
-	}
-	if plan.Root.Host || plan.Root.Layer {
-		return -1, false, fmt.Errorf("container %s does not run, and what it wrote went with it\nfix: bryo start %s", r.Name, r.Name)
-	}
-	root, err = unix.Open(plan.Root.Root.Path, flags, 0)
-	if err != nil {
-		return -1, false, fmt.Errorf("the root file system %s: %w", plan.Root.Root.Path, err)
-	}
-	return root, false, nil
 }

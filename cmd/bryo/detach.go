@@ -140,7 +140,10 @@ func (r *request) created(store *state.Store, config *state.Config, used *imageR
 		return code, errors.Join(err, withdraw(entry, s))
 	}
 	r.tellChosen(entry, s)
-	return write(s, config.Name+"\n"), nil
+	if code = write(s, config.Name+"\n"); code != exitOK {
+		warn(s, []string{fmt.Sprintf("container %s runs all the same: bryo rm -f %s ends it", config.Name, config.Name)})
+	}
+	return code, nil
 }
 
 // tellChosen tells which ports of the host were chosen.

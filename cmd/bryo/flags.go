@@ -157,7 +157,7 @@ func entrypoint(text string) []string {
 func imageFlags(flags *pflag.FlagSet, root *rootWord) {
 	flags.Var(one(&root.pull, "WHEN", parsePull), "pull", "ask the registry for an image: missing, always or never; by default if it is missing")
 	flags.BoolVarP(&root.given.PublishAll, "publish-all", "P", false, "publish the ports that the image exposes, at ports that are free")
-	flags.Var(one(&root.save, "IMAGE", parseSave), "save", "keep what the command has written as a new image of this name")
+	flags.Var(one(&root.save, "IMAGE", parseSave), "save", "keep what the command has written as a new image of this name, whatever its exit code")
 }
 
 func envFlags(flags *pflag.FlagSet, r *request) {

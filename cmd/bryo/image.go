@@ -55,10 +55,16 @@ func imageProgram() (string, error) {
 	return path, nil
 }
 
-// askedToEnd takes the signals that ask bryo to end, until ossignal.Stop.
+// askedToEnd takes the signals that ask bryo to end, until ossignal.Stop, but for
+// those that are ignored: nohup(1) does that, and a shell for what it starts in the
+// background.
 func askedToEnd() chan os.Signal {
 	ends := make(chan os.Signal, 1)
-	ossignal.Notify(ends, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT} {
+		if !ossignal.Ignored(s) {
+			ossignal.Notify(ends, s)
+		}
+	}
 	return ends
 }
 
@@ -167,6 +173,9 @@ func newRoot(path string, helper *imageHelper) (r *newDir, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if info, err := os.Lstat(absolute); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("%s is there, and no directory\nfix: name a new directory", absolute)
+	}
 	if err := vacant(absolute); err != nil {
 		return nil, err
 	}
@@ -191,7 +200,7 @@ func vacant(path string) error {
 	case err != nil:
 		return err
 	case len(names) > 0:
-		return fmt.Errorf("%s is not empty\nfix: name a new directory, or remove it first: bryo unshare rm -rf %s", path, path)
+		return fmt.Errorf("%s is not empty\nfix: name a new directory", path)
 	}
 	return nil
 }

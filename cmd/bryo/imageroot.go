@@ -58,13 +58,25 @@ func (r *request) tellRoot() error {
 	case asPath:
 		return nil // and the error names it
 	default:
-		if _, err := image.Parse(text); err != nil {
-			return fmt.Errorf("%s is no directory that is there, and no name of an image\nfix: mend the path, or write a name as in debian, or registry.example/team/web:1.2", text)
+		if err := namesImage(text); err != nil {
+			return err
 		}
 		r.root.image = text
 	}
 	r.spec.Root.Path = ""
 	return nil
+}
+
+// namesImage says whether a text that is no path can be the name of an image.
+func namesImage(text string) error {
+	_, err := image.Parse(text)
+	switch {
+	case namesArchive(text):
+		return errNoArchive(text)
+	case err != nil && !strings.Contains(text, "://"):
+		return fmt.Errorf("%s is no directory that is there, and no name of an image\nfix: mend the path, or write a name as in debian, or registry.example/team/web:1.2", text)
+	}
+	return err
 }
 
 // tagged says whether a path is that of an image, with a tag behind it.
@@ -117,6 +129,7 @@ func (r *request) takeImage(get bool, s streams) (i *imageRoot, err error) {
 	i = &imageRoot{shelf: shelf, save: r.root.save}
 	defer func() {
 		if err != nil {
+			err = withRoom(shelf, err)
 			i.close()
 		}
 	}()
@@ -222,6 +235,10 @@ func (r *request) mapped(shelf *image.Shelf, found *image.Image) error {
 // adopt has the image's word count, and gives the container its own directory. What
 // one in the foreground writes is not kept.
 func (r *request) adopt(i *imageRoot, name string, s streams) error {
+	return withRoom(i.shelf, r.adoptIn(i, name, s))
+}
+
+func (r *request) adoptIn(i *imageRoot, name string, s streams) error {
 	root := r.spec.Root.Image
 	root.Own, root.Volatile = filepath.Join(i.shelf.Path(), ownDirs, name), !r.detach.On
 	if err := r.spec.Adopt(&i.Config, r.root.given); err != nil {

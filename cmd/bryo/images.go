@@ -99,6 +99,17 @@ func namesOrNone(i *image.Image) []string {
 	return i.Names
 }
 
+// isImage says whether a name leads to an image of the shelf.
+func isImage(name string) bool {
+	shelf, err := image.Open()
+	if err != nil {
+		return false
+	}
+	defer shelf.Close()
+	_, err = shelf.Lookup(name)
+	return err == nil
+}
+
 // imageNames are those of the shelf, as far as they can be read.
 func imageNames() (names []string) {
 	shelf, err := image.Open()
@@ -129,12 +140,12 @@ func runTag(args []string, s streams) int {
 	return report(s, err)
 }
 
-func tagImage(args []string) error {
+func tagImage(args []string) (err error) {
 	shelf, err := image.Open()
 	if err != nil {
 		return err
 	}
-	defer shelf.Close()
+	defer func() { err = errors.Join(withRoom(shelf, err), shelf.Close()) }()
 	found, err := shelf.Lookup(args[0])
 	if err != nil {
 		return err
@@ -203,6 +214,7 @@ func onShelf(s streams, verb string, args []string) error {
 	}
 	defer helper.close()
 	outcome, err := helper.run(verb, helper.ends, []int{shelf.Fd()}, args...)
+	err = withRoom(shelf, err)
 	if outcome == nil {
 		return err
 	}

@@ -65,6 +65,9 @@ func runInspect(args []string, s streams) int {
 
 func inspect(name string) (*inspected, error) {
 	e, r, err := oneContainer(name)
+	if err != nil && isImage(name) {
+		err = fmt.Errorf("%s is an image, and no container\nfix: bryo images --json has what is known of it", name)
+	}
 	if err != nil {
 		return nil, err
 	}

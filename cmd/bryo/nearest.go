@@ -6,19 +6,23 @@ import (
 	"unicode/utf8"
 )
 
-// unknownVerb tells the command that was probably meant, or all.
+// unknownVerb tells what does the same, the command that was probably meant, or all.
 func unknownVerb(s streams, name string) int {
 	why := fmt.Sprintf("there is no command %q", name)
+	if fix := otherVerbs()[name]; fix != "" {
+		return report(s, fmt.Errorf("%s\nfix: %s", why, fix))
+	}
 	if meant := nearest(name, names()); meant != "" {
 		return report(s, fmt.Errorf("%s\nfix: bryo %s", why, meant))
 	}
 	return usage(s, why)
 }
 
-// nearest is the word with the fewest mistakes in it, "" if all have too many: a
-// mistake is a letter too many, too few, wrong, or in the next one's place.
+// nearest is the word with the fewest mistakes in it, "" if all have too many, which
+// is more than one for three letters: a mistake is a letter too many, too few, wrong,
+// or in the next one's place.
 func nearest(text string, words []string) string {
-	const most = 2
+	const most, share = 2, 3
 	best, least := "", most+1
 	const longest = 32 // no command is, and the table of mistakes grows with it
 	if utf8.RuneCountInString(text) > longest {
@@ -27,7 +31,7 @@ func nearest(text string, words []string) string {
 	for _, word := range words {
 		n := mistakes([]rune(text), []rune(word))
 		nearer := n < least || n == least && strings.HasPrefix(word, text) && !strings.HasPrefix(best, text)
-		if nearer && n < min(len(word), len(text))-1 {
+		if nearer && n <= min(len(word), len(text))/share {
 			best, least = word, n
 		}
 	}

@@ -223,6 +223,10 @@ func parseTarget(text string) (t target, err error) {
 		return t, errors.New("standard output takes an archive, no layout\nfix: write - alone")
 	case t.layout && t.tag == "":
 		t.tag = "latest"
+	case !t.layout && t.tag != "": // which who loads it parses
+		if _, err := image.ParseLocal(t.tag); err != nil {
+			return t, err
+		}
 	}
 	return t, nil
 }

@@ -27,11 +27,14 @@ func parse(flags *pflag.FlagSet, args []string) error {
 
 func spelled(f *pflag.Flag) string { return "--" + f.Name }
 
-// advice is the flag with the same letters, or where to find all.
+// advice is what does the same, the flag with the same letters, or where to find all.
 func advice(flags *pflag.FlagSet, name string) string {
 	letters := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "") }
 	if !flags.HasAvailableFlags() {
 		return fmt.Sprintf("bryo %s has no flags; put -- before what begins with -", flags.Name())
+	}
+	if fix := otherFlag(flags.Name(), name); fix != "" {
+		return fix
 	}
 	fix := fmt.Sprintf("bryo help %s lists the flags", flags.Name())
 	flags.VisitAll(func(f *pflag.Flag) {

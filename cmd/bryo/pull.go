@@ -80,13 +80,13 @@ func runPull(args []string, s streams) int {
 
 func (o *pulling) toShelf(text string, s streams) (id string, err error) {
 	if !isLocal(text) && namesArchive(text) {
-		return "", fmt.Errorf("there is no file %s\nfix: name an archive, or oci:DIR; or write %s:latest if it is in a registry", text, text)
+		return "", errNoArchive(text)
 	}
 	shelf, err := image.Open()
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, shelf.Close()) }()
+	defer func() { err = errors.Join(withRoom(shelf, err), shelf.Close()) }()
 	get := o.registry
 	if isLocal(text) {
 		get = o.local

@@ -11,6 +11,7 @@ import (
 	"bryo/fsroot/image"
 	"bryo/idmap"
 	"bryo/rootless"
+	"bryo/rootless/state"
 )
 
 // checkSave refuses --save where nothing is kept that could be.
@@ -70,6 +71,17 @@ func (i *imageRoot) saveIf(ran bool, spec *rootless.Spec, s streams) error {
 	shelving := newShelving()
 	shelving.spec.IDs, shelving.name = ids, i.save
 	_, err = shelving.add(i.shelf, to, o.order.Tag, "", s)
+	return err
+}
+
+// notPacked says what a name is instead of a container's.
+func notPacked(name string, err error) error {
+	switch {
+	case isImage(name):
+		return fmt.Errorf("%s is an image of the shelf, and no container\nfix: bryo run -d --name NAME %s true, and pack NAME", name, name)
+	case errors.Is(err, state.ErrNotFound):
+		return fmt.Errorf("%s is no directory, and no container\nfix: mend the path, or bryo ps -a lists your containers", name)
+	}
 	return err
 }
 
@@ -135,7 +147,7 @@ func (f *saved) close() {
 func (o *packOptions) packContainer(name, to string, s streams) error {
 	entry, record, err := oneContainer(name)
 	if err != nil {
-		return err
+		return notPacked(name, err)
 	}
 	plan, err := entry.Plan()
 	if err != nil {

@@ -117,6 +117,11 @@ func othersWarnings(outcome *tree.Outcome) (lines []string) {
 	return lines
 }
 
+// errNoArchive is for a name that nobody gives an image of a registry.
+func errNoArchive(text string) error {
+	return fmt.Errorf("there is no file %s\nfix: name an archive, or oci:DIR; or write %s:latest if it is in a registry", text, text)
+}
+
 // namesArchive holds for what nobody calls an image in a registry.
 func namesArchive(text string) bool {
 	for _, end := range []string{".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"} {

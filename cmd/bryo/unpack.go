@@ -109,7 +109,7 @@ func openImage(image string, s streams) (f *os.File, reference string, err error
 			}
 		}
 	}
-	return nil, "", err
+	return nil, "", fmt.Errorf("%w\nfix: name an archive, or an image layout as oci:DIR or oci:DIR:TAG", err)
 }
 
 // unpackWarnings tells what is otherwise than the image says.

@@ -40,11 +40,15 @@ const (
 	latest    = "latest"
 	mostBytes = 255 // of a registry with a repository
 	mostTag   = 128
+	mostShown = 80 // of what is no reference
 )
 
 // Parse reads a reference as its user writes it: debian is
 // docker.io/library/debian:latest, as with podman and docker.
 func Parse(text string) (Reference, error) {
+	if err := refuseTransport(text); err != nil {
+		return Reference{}, err
+	}
 	name, digest, hasDigest := strings.Cut(text, "@")
 	if hasDigest && !isDigest(digest) {
 		return Reference{}, errReference(text, "what follows the @ is no digest")
@@ -62,6 +66,22 @@ func Parse(text string) (Reference, error) {
 		return Reference{}, errReference(text, "it has lower-case letters, digits and - _ . between slashes")
 	}
 	return r, nil
+}
+
+// refuseTransport refuses other tools' words for where an image is. Some of them read
+// as the name of an image, which no registry has to hear.
+func refuseTransport(text string) error {
+	for _, scheme := range []string{"docker://", "https://", "http://"} {
+		if name, is := strings.CutPrefix(text, scheme); is {
+			return fmt.Errorf("%.*q is no name of an image\nfix: leave %s out: %.*s", mostShown, text, scheme, mostShown, name)
+		}
+	}
+	for transport, save := range map[string]string{"containers-storage:": "podman", "docker-daemon:": "docker"} {
+		if name, is := strings.CutPrefix(text, transport); is {
+			return fmt.Errorf("%s is not read by bryo\nfix: %s save %.*s | bryo pull -", transport, save, mostShown, name)
+		}
+	}
+	return nil
 }
 
 // cutTag looks for the tag behind the last slash: before it there may be a port.
@@ -113,8 +133,7 @@ func InLayout(name, layout string) (r Reference, said bool, err error) {
 }
 
 func errReference(text, why string) error {
-	const most = 80
-	return fmt.Errorf("%.*q is no name of an image: %s\nfix: write it as in debian, or registry.example:5000/team/web:1.2", most, text, why)
+	return fmt.Errorf("%.*q is no name of an image: %s\nfix: write it as in debian, or registry.example:5000/team/web:1.2", mostShown, text, why)
 }
 
 // isRegistry tells a registry from the first part of a repository, as docker does.

@@ -42,6 +42,7 @@ func TestParseRefuses(t *testing.T) {
 		"-x", "x-", "x_", "a___b", "a..b", "a-_b", "x y", "x\n", "x@sha256:1", "x@md5:" + strings.Repeat("0", 32),
 		"x@sha256:" + strings.Repeat("A", 64), strings.Repeat("x", 256), "x:" + strings.Repeat("y", 129),
 		"-a.b/x", "a.b:/x", "a.b:5x/x", "[::1/x", "[]/x", "[::1]x/x", "[::1]:/x", "ä", "example.org/",
+		"docker://debian", "https://example.org/x", "containers-storage:web", "docker-daemon:web:1",
 	} {
 		if r, err := Parse(text); err == nil {
 			t.Errorf("%q is taken for %s", text, r)

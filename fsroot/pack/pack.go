@@ -179,7 +179,9 @@ func (p *packer) layer(dir int, upper bool) (ocispec.Descriptor, digest.Digest, 
 		if err == nil {
 			err = out.Flush()
 		}
-		err = errors.Join(err, z.Close())
+		if ended := z.Close(); err == nil { // else it fails for the same reason
+			err = ended
+		}
 		if err == nil && unpack.Bomb(size.n, w.n) {
 			err = fmt.Errorf("a layer of %d bytes becomes %d, which who unpacks it would take for a bomb\nfix: --compression none, or remove what is nothing but zeros", size.n, w.n)
 		}

@@ -157,7 +157,7 @@ func (d *download) copy(a *answer) error {
 		}
 		if n > 0 {
 			if _, err := d.file.WriteAt(buffer[:n], d.at); err != nil {
-				return fmt.Errorf("write: %w", err)
+				return err
 			}
 			d.sum.Write(buffer[:n])
 			d.at += int64(n)

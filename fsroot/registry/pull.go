@@ -232,7 +232,7 @@ func (e *endpoint) describe(err error, ref image.Reference) error {
 	}
 	switch status.code {
 	case http.StatusNotFound:
-		return fmt.Errorf("there is no image %s at %s", ref, e.host)
+		return fmt.Errorf("there is no image %s at %s\nfix: look at the name and the tag", ref, e.host)
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fmt.Errorf("there is no image %s at %s, or it is not for you\nfix: podman login %s, or docker login %s", ref, e.host, e.host, e.host)
 	}

@@ -71,7 +71,7 @@ func readSettings(u user) (*settings, error) {
 	for _, dir := range []string{machine + ".d", own + ".d"} {
 		more, err := filesIn(dir, ".conf")
 		if err != nil {
-			return nil, err
+			return nil, unreadable(err)
 		}
 		files = append(files, more...)
 	}
@@ -82,13 +82,22 @@ func readSettings(u user) (*settings, error) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, unreadable(err)
 		}
 		if err := all.add(string(text)); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return all, nil
+}
+
+// unreadable says what mends that settings cannot be read. They are not left out: they
+// may block a registry.
+func unreadable(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w\nfix: have it readable; if it is not yours, set HOME to your own directory", err)
 }
 
 // filesIn are the paths of the files in a directory whose names have an end, in

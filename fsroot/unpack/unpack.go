@@ -194,8 +194,12 @@ func (s *source) spool(r io.Reader) (*os.File, int64, error) {
 // image is for the parts of an image.
 func (s *source) image(b blobs) error {
 	find := fromLayout
-	if !b.has(ocispec.ImageIndexFile) {
+	switch {
+	case b.has(ocispec.ImageIndexFile):
+	case b.has(DockerManifest):
 		find = fromSaved
+	default:
+		return errors.New("the directory is no image layout: it has no " + ocispec.ImageIndexFile + "\nfix: name an archive, or a directory that bryo pack, skopeo or podman save made")
 	}
 	image, err := find(b, s.Reference)
 	if err != nil {

@@ -47,11 +47,17 @@ func notExecuted(tries []program.Failure, name, where string, rules bool) error 
 			return &ExecError{Path: try.Object, Found: true, Why: errno.Error()}
 		}
 	}
-	why := "no such file in " + where
-	if !strings.Contains(name, "/") {
-		why = "command not found in " + where + "'s PATH"
+	return &ExecError{Path: name, Why: notThere(name, where)}
+}
+
+func notThere(name, where string) string {
+	switch {
+	case strings.Contains(name, "/"):
+		return "no such file in " + where
+	case strings.HasPrefix(name, "-"):
+		return "command not found in " + where + "'s PATH\nfix: flags of bryo's go before the name of the root file system or of the container"
 	}
-	return &ExecError{Path: name, Why: why}
+	return "command not found in " + where + "'s PATH"
 }
 
 // explain reads the beginning of a file that execve refused with errno.

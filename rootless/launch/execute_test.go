@@ -202,6 +202,7 @@ func TestNotExecuted(t *testing.T) {
 	}{
 		{"nowhere in PATH", "ls", []program.Failure{try("/a/ls", unix.ENOENT, nil), try("/b/ls", unix.ENOENT, nil), last}, "ls: command not found in the container's PATH", false},
 		{"no directory in PATH", "ls", []program.Failure{try("/a/ls", unix.ENOTDIR, nil), last}, "ls: command not found in the container's PATH", false},
+		{"a flag", "-d", []program.Failure{last}, "-d: command not found in the container's PATH\nfix: flags of bryo's go before the name of the root file system or of the container", false},
 		{"no PATH", "ls", []program.Failure{last}, "ls: command not found in the container's PATH", false},
 		{"no such path", "/a/ls", []program.Failure{try("/a/ls", unix.ENOENT, nil), last}, "/a/ls: no such file in the container", false},
 		{"the second, not executable", "ls", []program.Failure{try("/a/ls", unix.ENOENT, nil), try("/b/ls", unix.EACCES, []byte("x")), last}, "/b/ls: permission denied; make it executable", true},
