@@ -64,7 +64,7 @@ func newSite(t *testing.T) *site {
 			t.Fatal(err)
 		}
 	}
-	if err := makeBusyboxRoot(s.root); err != nil {
+	if err := errors.Join(withoutRegistries(s.home), makeBusyboxRoot(s.root)); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
