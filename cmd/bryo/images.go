@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -65,7 +66,10 @@ func runImages(args []string, s streams) int {
 }
 
 func listImages(s streams) ([]*image.Image, error) {
-	shelf, err := image.Open()
+	shelf, err := image.Existing()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +105,7 @@ func namesOrNone(i *image.Image) []string {
 
 // isImage says whether a name leads to an image of the shelf.
 func isImage(name string) bool {
-	shelf, err := image.Open()
+	shelf, err := image.Existing()
 	if err != nil {
 		return false
 	}
@@ -112,7 +116,7 @@ func isImage(name string) bool {
 
 // imageNames are those of the shelf, as far as they can be read.
 func imageNames() (names []string) {
-	shelf, err := image.Open()
+	shelf, err := image.Existing()
 	if err != nil {
 		return nil
 	}

@@ -68,6 +68,16 @@ func Open() (*Shelf, error) {
 	return OpenPath(path)
 }
 
+// Existing finds the shelf, and makes none: who only looks leaves nothing. Without
+// one the error is fs.ErrNotExist.
+func Existing() (*Shelf, error) {
+	path, err := Path()
+	if err != nil {
+		return nil, err
+	}
+	return OpenPath(path)
+}
+
 // OpenPath opens the shelf in a directory that is there.
 func OpenPath(path string) (*Shelf, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC

@@ -414,7 +414,8 @@ func shell(root files, passwd []byte) string {
 // probeLayer finds out whether mount points are missing where none can be
 // made, and what an overlay would hide.
 func probeLayer(spec *rootless.Spec, root *fsroot.Root, r *rootless.RootFacts) error {
-	fixed := spec.Root.Host || spec.Root.ReadOnly || !root.Writable()
+	// A container's own copy of an image may have an owner of the map, as root inside may.
+	fixed := spec.Root.Host || spec.Root.ReadOnly || spec.Root.Image == nil && !root.Writable()
 	if fixed {
 		for _, target := range rootless.MountPoints(spec) {
 			if !root.Has(target) {
