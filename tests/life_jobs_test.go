@@ -116,7 +116,10 @@ func TestJobControlInside(t *testing.T) {
 		s.find(shell.Process.Pid, "sleep")
 		c.types(ctrlZ, "Stopped")
 		c.types("jobs\r", "Stopped")
-		c.types("fg\r", "sleep 1000")
+		c.types("fg\r", "sleep 1000") // which it says before it goes on: a ctrl-C now would be the shell's
+		if !holds(func() bool { p, is := named(shell.Process.Pid, "sleep"); return is && p.state != 'T' }) {
+			t.Fatalf("sleep does not go on: %v\n%s", family(shell.Process.Pid), c)
+		}
 		c.types(ctrlC, "inside> ")
 		c.types("echo code $?.\r", "code 130.")
 		c.types("exit 44\r", "prompt$ ")
