@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/idmap"
 )
 
 // Root is a root file system as the parent sees it, before anything is
@@ -190,4 +192,17 @@ func readRegular(fd, limit int) ([]byte, error) {
 func (r *Root) Writable() bool {
 	const here = "."
 	return unix.Faccessat(r.fd, here, unix.W_OK, 0) == nil
+}
+
+// Yields says whether root inside can make mount points in the root directory where
+// the user cannot: it is another id's, of the map, as that of an image may be.
+func (r *Root) Yields(maps idmap.Maps) bool {
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	if unix.Fstat(r.fd, &st) != nil || unix.Fstatfs(r.fd, &fs) != nil || fs.Flags&unix.ST_RDONLY != 0 {
+		return false
+	}
+	_, uid := maps.UID.ToContainer(st.Uid)
+	_, gid := maps.GID.ToContainer(st.Gid)
+	return uid && gid && st.Uid != uint32(os.Geteuid())
 }

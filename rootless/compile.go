@@ -169,12 +169,24 @@ func compileRoot(spec *Spec, facts *Facts, pl *Plan) error {
 	}
 	root.Files = files(spec, facts, pl)
 	root.Sysctls = sysctls(spec, pl)
-	root.Layer = spec.Root.Ephemeral || len(facts.Root.Missing) > 0
-	if root.Layer {
-		root.Copy = !facts.Kernel.Overlay
-		root.Entries = facts.Root.Entries
-	}
+	compileLayer(spec, facts, pl)
 	return nil
+}
+
+// compileLayer puts a layer that is thrown away on a root, where that is asked for
+// or mount points are missing that nobody can make.
+func compileLayer(spec *Spec, facts *Facts, pl *Plan) {
+	root, missing := &pl.Root, facts.Root.Missing
+	root.Layer = spec.Root.Ephemeral || len(missing) > 0
+	if !root.Layer {
+		return
+	}
+	root.Copy = !facts.Kernel.Overlay
+	root.Entries = facts.Root.Entries
+	if !spec.Root.Ephemeral && !root.ReadOnly {
+		pl.Warnings = append(pl.Warnings, fmt.Sprintf("what is written to %s is thrown away: %s is missing in it, and you cannot make it there",
+			spec.Root.Path, missing[0]))
+	}
 }
 
 // raised is an adjustment with which the kernel, short of memory, ends a

@@ -381,7 +381,7 @@ func probeDir(spec *rootless.Spec, facts *rootless.Facts) (err error) {
 	if len(spec.Process.Args)+len(spec.Process.Entrypoint) == 0 {
 		r.Shell = shell(root, r.Passwd)
 	}
-	return probeLayer(spec, root, r)
+	return probeLayer(spec, facts, root)
 }
 
 // foreign says whether a directory is no root file system, before a launch
@@ -413,9 +413,9 @@ func shell(root files, passwd []byte) string {
 
 // probeLayer finds out whether mount points are missing where none can be
 // made, and what an overlay would hide.
-func probeLayer(spec *rootless.Spec, root *fsroot.Root, r *rootless.RootFacts) error {
-	// A container's own copy of an image may have an owner of the map, as root inside may.
-	fixed := spec.Root.Host || spec.Root.ReadOnly || spec.Root.Image == nil && !root.Writable()
+func probeLayer(spec *rootless.Spec, facts *rootless.Facts, root *fsroot.Root) error {
+	r := &facts.Root
+	fixed := spec.Root.Host || spec.Root.ReadOnly || !root.Writable() && !yields(spec, facts, root)
 	if fixed {
 		for _, target := range rootless.MountPoints(spec) {
 			if !root.Has(target) {
@@ -431,6 +431,16 @@ func probeLayer(spec *rootless.Spec, root *fsroot.Root, r *rootless.RootFacts) e
 		r.Entries, err = root.Entries(below)
 	}
 	return err
+}
+
+// yields is false without a map of ids, which is an error that others tell.
+func yields(spec *rootless.Spec, facts *rootless.Facts, root *fsroot.Root) bool {
+	text, err := rootless.IDMap(spec, facts)
+	if err != nil {
+		return false
+	}
+	maps, err := idmap.ParseMaps(text)
+	return err == nil && root.Yields(maps)
 }
 
 // refuseBelow refuses sources with mounts below them where the kernel cannot
