@@ -239,8 +239,9 @@ func (l *Layer) checked(in io.Reader, apply func(io.Reader) error) error {
 		return err
 	}
 	defer end()
-	stream := readAhead(io.TeeReader(decompressed, content))
-	defer stream.Close()
+	ahead := readAhead(decompressed)
+	defer ahead.Close()
+	stream := io.TeeReader(ahead, content) // here: to decompress takes longer than to write
 	if err := apply(stream); err != nil {
 		return err
 	}
