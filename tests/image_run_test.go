@@ -135,10 +135,7 @@ func TestRunPulls(t *testing.T) {
 		asUser(t, "^TestRunPulls$")
 		return
 	}
-	w := newWorkshop(t, "docker-registry", "skopeo", "umoci", "tar", "getcap", "setcap")
-	w.makeLayers()
-	d := w.newDepot(func(*depot) string { return "" })
-	w.fill(d)
+	w, d := newFilledDepot(t, "")
 	web := d.host + "/team/web:oci"
 	run := func(flags string) string {
 		t.Helper()

@@ -126,10 +126,7 @@ func TestPullRegistry(t *testing.T) {
 		asUser(t, "^TestPullRegistry$")
 		return
 	}
-	w := newWorkshop(t, "docker-registry", "skopeo", "umoci", "tar", "getcap", "setcap")
-	w.makeLayers()
-	d := w.newDepot(func(*depot) string { return "auth: {htpasswd: {realm: moss, path: %s/users}}\n" })
-	w.fill(d)
+	w, d := newFilledDepot(t, "auth: {htpasswd: {realm: moss, path: %s/users}}\n")
 	out, err := w.command(w.bryo, "pull", d.host+"/team/web:oci", "oci:none").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "asks for credentials\nfix: podman login "+d.host) {
 		t.Errorf("%v, %s", err, out)
@@ -163,8 +160,7 @@ func TestPullTokens(t *testing.T) {
 		asUser(t, "^TestPullTokens$")
 		return
 	}
-	w := newWorkshop(t, "docker-registry", "skopeo", "umoci", "tar", "getcap", "setcap")
-	w.makeLayers()
+	w := newLayers(t)
 	var issuer *httptest.Server
 	var asked atomic.Int32
 	d := w.newDepot(func(d *depot) string {
@@ -222,6 +218,23 @@ func (d *depot) issue(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"token": text + "." + base64.RawURLEncoding.EncodeToString(signature)})
 }
 
+// newLayers makes a workshop with images for a registry.
+func newLayers(t *testing.T) *workshop {
+	t.Helper()
+	w := newWorkshop(t, "docker-registry", "skopeo", "umoci", "tar", "getcap", "setcap")
+	w.makeLayers()
+	return w
+}
+
+// newFilledDepot has a registry with these images; settings are more of its own.
+func newFilledDepot(t *testing.T, settings string) (*workshop, *depot) {
+	t.Helper()
+	w := newLayers(t)
+	d := w.newDepot(func(*depot) string { return settings })
+	w.fill(d)
+	return w, d
+}
+
 // An image of a registry comes on the shelf; layers that are there are not asked
 // for again. What broke off goes on, or is pruned.
 func TestPullToShelf(t *testing.T) {
@@ -229,10 +242,7 @@ func TestPullToShelf(t *testing.T) {
 		asUser(t, "^TestPullToShelf$")
 		return
 	}
-	w := newWorkshop(t, "docker-registry", "skopeo", "umoci", "tar", "getcap", "setcap")
-	w.makeLayers()
-	d := w.newDepot(func(*depot) string { return "" })
-	w.fill(d)
+	w, d := newFilledDepot(t, "")
 	s := newSlow(t, d)
 	ref := s.Listener.Addr().String() + "/team/web:oci"
 	downloads := w.dir + "/.local/share/bryo/downloads"
@@ -325,10 +335,7 @@ func TestPullEndsEarly(t *testing.T) {
 		asUser(t, "^TestPullEndsEarly$")
 		return
 	}
-	w := newWorkshop(t, "docker-registry", "skopeo", "umoci", "tar", "getcap", "setcap")
-	w.makeLayers()
-	d := w.newDepot(func(*depot) string { return "" })
-	w.fill(d)
+	w, d := newFilledDepot(t, "")
 	s := newSlow(t, d)
 	image := s.Listener.Addr().String() + "/team/web:oci"
 	for name, signal := range map[string]syscall.Signal{"interrupted": syscall.SIGINT, "terminated": syscall.SIGTERM, "hung": syscall.SIGHUP, "killed": syscall.SIGKILL} {

@@ -172,12 +172,19 @@ func two(t testing.TB) (lower, upper string) {
 
 const wanted = "etc etc/b etc/c"
 
-// An image is the same in a directory, in an archive, in a compressed one and
-// in a stream.
-func TestLayoutEverywhere(t *testing.T) {
+// ofTwo is a layout with one image, of the two layers.
+func ofTwo(t *testing.T) files {
+	t.Helper()
 	lower, upper := two(t)
 	image := files{}
 	image.index(t, image.image(t, nil, lower, upper))
+	return image
+}
+
+// An image is the same in a directory, in an archive, in a compressed one and
+// in a stream.
+func TestLayoutEverywhere(t *testing.T) {
+	image := ofTwo(t)
 	dir := t.TempDir()
 	image.write(t, dir+"/layout")
 	text := string(image.tar(t))
@@ -207,9 +214,7 @@ func (c collecting) TakeImage(image *Image) error {
 
 // A layout is open as long as it is read, also if nobody else holds it.
 func TestLayoutStaysOpen(t *testing.T) {
-	lower, upper := two(t)
-	image := files{}
-	image.index(t, image.image(t, nil, lower, upper))
+	image := ofTwo(t)
 	dir := t.TempDir()
 	image.write(t, dir+"/layout")
 	if err := os.Mkdir(dir+"/root", 0o755); err != nil {
@@ -542,9 +547,7 @@ func TestLargeImageArchive(t *testing.T) {
 // A name that an archive of an image has twice is what it is in the end, and that
 // has to be what its digest says.
 func TestPartsTwice(t *testing.T) {
-	lower, upper := two(t)
-	image := files{}
-	image.index(t, image.image(t, nil, lower, upper))
+	image := ofTwo(t)
 	other := files{}
 	for name, text := range image {
 		if strings.HasPrefix(name, "blobs/") {
